@@ -1,0 +1,48 @@
+"""`litemedsam <subcommand>`: finds the command, imports that one alone, runs it."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+# Subcommand -> (module with `add_arguments(parser)` and `run(args) -> exit status`, one-line help).
+# The modules are imported only when asked for: start-up time is part of every timed case.
+COMMANDS = {
+    "segment": ("litemedsam_jax.commands.segment", "segment images and volumes inside boxes"),
+    "convert": ("litemedsam_jax.commands.convert", "PyTorch checkpoint to safetensors, and back"),
+    "evaluate": ("litemedsam_jax.commands.evaluate", "score masks against ground truth"),
+}
+
+
+def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
+    """Runs one subcommand and returns its exit status.
+
+    `command` fixes the subcommand (what `infer.py` and its like do); otherwise it is the first
+    argument.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    program = None
+    if command is None:
+        if not arguments or arguments[0] in ("-h", "--help"):
+            print(_usage())
+            return 0 if arguments else 2
+        command = arguments.pop(0)
+        program = f"litemedsam {command}"
+        if command not in COMMANDS:
+            print(f"litemedsam: there is no command '{command}'\n\n{_usage()}", file=sys.stderr)
+            return 2
+    module_name, summary = COMMANDS[command]
+    module = importlib.import_module(module_name)
+    parser = argparse.ArgumentParser(
+        prog=program,
+        description=getattr(module, "DESCRIPTION", summary),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    return module.run(parser.parse_args(arguments))
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    rows = "\n".join(f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items())
+    return f"usage: litemedsam COMMAND [options]      (litemedsam COMMAND --help tells more)\n\n{rows}"
