@@ -1,0 +1,211 @@
+"""Scores of a case's masks: DSC, NSD and HD95, per label and as the case's mean.
+
+`challenge` is the definition of the CVPR 2024 "Segment Anything in Medical Images on Laptop"
+challenge (the reference's `compute_metrics.py`), so that scores compare with published ones.
+`corrected` mends its faults; docs/data.md shows with numbers what that changes.
+
+|                            | challenge                        | corrected                         |
+|----------------------------|----------------------------------|-----------------------------------|
+| labels of a case           | 1 ... largest in the truth       | those in the truth or the masks   |
+| label in neither           | the whole case is NaN            | does not count                    |
+| predicted, beyond the last | ignored                          | scores 0                          |
+| NSD of 2D                  | a slab one voxel thick (~ area)  | the contour, tolerance in pixels  |
+| spacing in 3D              | x, y, z on the axes z, y, x      | z, y, x                           |
+| NSD where DSC <= 0.2       | 0                                | computed                          |
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from litemedsam_jax.evaluation import surface
+
+TOLERANCE = 2.0  # mm in 3D, pixels in 2D
+_NSD_NEEDS_DSC = 0.2  # the challenge's threshold
+_MAX_LABEL = 65535
+
+
+@dataclass(frozen=True)
+class LabelScore:
+    """Scores of one label; NaN where a score does not exist (HD95 of an empty mask)."""
+
+    label: int
+    dsc: float
+    nsd: float
+    hd95: float
+
+
+@dataclass(frozen=True)
+class CaseScore:
+    """Means over a case's labels, the labels themselves, and what a reader must know of them."""
+
+    dsc: float
+    nsd: float
+    hd95: float
+    labels: tuple[LabelScore, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class VoxelCounts:
+    """Voxels per label; index i of each array is label i."""
+
+    gt: np.ndarray
+    seg: np.ndarray
+    both: np.ndarray
+
+    def dice(self, label: int) -> float:
+        """2|gt ∩ seg| / (|gt| + |seg|); NaN where the label occurs in neither."""
+        total = self.gt[label] + self.seg[label]
+        return float(2 * self.both[label] / total) if total else float("nan")
+
+
+def count_voxels(gts: np.ndarray, segs: np.ndarray) -> VoxelCounts:
+    """Counts each label's voxels in both label maps and where they agree.
+
+    Shapes equal, integer (or integral float) labels 0-65535. Raises ValueError otherwise.
+    """
+    gts, segs = _as_labels(gts, "ground truth"), _as_labels(segs, "masks")
+    if gts.shape != segs.shape:
+        raise ValueError(
+            f"the masks are {_size(segs)} but the ground truth is {_size(gts)}; "
+            "both must lie on the same grid"
+        )
+    size = int(max(gts.max(initial=0), segs.max(initial=0))) + 1
+    counts = [np.zeros(size, np.int64) for _ in range(3)]
+    # Slice by slice: bincount widens what it counts to 8 bytes a voxel.
+    for gt, seg in zip(gts, segs, strict=True):
+        for total, values in zip(counts, (gt, seg, gt[gt == seg]), strict=True):
+            total += np.bincount(values.ravel(), minlength=size)
+    return VoxelCounts(*counts)
+
+
+def dice_per_label(gts: np.ndarray, segs: np.ndarray) -> dict[int, float]:
+    """DSC of each label that occurs in the ground truth or in the masks (0 is background)."""
+    counts = count_voxels(gts, segs)
+    present = np.flatnonzero(counts.gt + counts.seg)
+    return {int(label): counts.dice(int(label)) for label in present if label}
+
+
+def score_case(
+    gts: np.ndarray,
+    segs: np.ndarray,
+    spacing: Sequence[float] | None = None,
+    *,
+    corrected: bool = False,
+    nsd: bool = True,
+    hd95: bool = False,
+    tolerance: float = TOLERANCE,
+) -> CaseScore:
+    """Scores one case.
+
+    gts, segs: label maps (H, W) or (D, H, W) of one shape. spacing: x, y, z in millimetres, as the
+    cases store it, used for (D, H, W) alone (None: 1 mm). See the module's table for `corrected`.
+    A score that was not asked for is NaN. Raises ValueError on unusable arrays or spacing.
+
+    Source: the reference's `evaluation/compute_metrics.py` and `SurfaceDice.py`.
+    """
+    counts = count_voxels(gts, segs)
+    if gts.ndim not in (2, 3):
+        raise ValueError(f"the masks are {_size(gts)}; expected (H, W) or (D, H, W)")
+    labels = _labels(counts, corrected)
+    dsc = np.array([counts.dice(label) for label in labels])
+    case_dsc = float(dsc.mean()) if len(labels) else float("nan")
+    nsds = hds = np.full(len(labels), np.nan)
+    wants_nsd = nsd and (corrected or case_dsc > _NSD_NEEDS_DSC)
+    if wants_nsd or hd95:
+        grid = _grid_spacing(gts.ndim, spacing, corrected)
+        distances = _SurfaceScores(gts, segs, grid, corrected, tolerance, wants_nsd, hd95)
+        nsds, hds = np.array([distances(label, counts) for label in labels]).reshape(-1, 2).T
+    case_nsd = float(nsds.mean()) if wants_nsd and len(labels) else float("nan")
+    if nsd and not wants_nsd:
+        case_nsd = 0.0
+    return CaseScore(
+        dsc=case_dsc,
+        nsd=case_nsd,
+        hd95=float(np.nanmean(hds)) if np.isfinite(hds).any() else float("nan"),
+        labels=tuple(map(LabelScore, labels, dsc.tolist(), nsds.tolist(), hds.tolist())),
+        notes=_notes(counts, labels, corrected, case_dsc, hds if hd95 else None),
+    )
+
+
+class _SurfaceScores:
+    """NSD and HD95 of one label at a time, on the box that holds both of its masks."""
+
+    def __init__(self, gts, segs, spacing, corrected, tolerance, nsd, hd95):
+        from scipy import ndimage
+
+        self.arrays = (_as_labels(gts, "ground truth"), _as_labels(segs, "masks"))
+        self.boxes = [ndimage.find_objects(array) for array in self.arrays]
+        self.spacing, self.tolerance, self.nsd, self.hd95 = spacing, tolerance, nsd, hd95
+        self.slab = gts.ndim == 2 and not corrected
+
+    def __call__(self, label: int, counts: VoxelCounts) -> tuple[float, float]:
+        if not counts.gt[label] or not counts.seg[label]:
+            # Nothing to measure a distance to: the whole surface is out of tolerance.
+            empty = not counts.gt[label] and not counts.seg[label]
+            return (float("nan") if empty or not self.nsd else 0.0), float("nan")
+        boxes = [found[label - 1] for found in self.boxes]
+        crop = tuple(
+            slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(*boxes, strict=True)
+        )
+        gt, seg = (array[crop] == label for array in self.arrays)
+        if self.slab:
+            gt, seg = gt[..., None], seg[..., None]
+        distances = surface.surface_distances(gt, seg, self.spacing)
+        nsd = surface.surface_dice(distances, self.tolerance) if self.nsd else float("nan")
+        hd = surface.robust_hausdorff(distances, 95) if self.hd95 else float("nan")
+        return nsd, hd
+
+
+def _labels(counts: VoxelCounts, corrected: bool) -> list[int]:
+    if corrected:
+        return [int(label) for label in np.flatnonzero(counts.gt + counts.seg) if label]
+    present = np.flatnonzero(counts.gt)
+    return list(range(1, int(present[-1]) + 1)) if len(present) else []
+
+
+def _grid_spacing(ndim: int, spacing: Sequence[float] | None, corrected: bool) -> tuple[float, ...]:
+    if ndim == 2:
+        return (1.0, 1.0) if corrected else (1.0, 1.0, 1.0)
+    values = np.asarray((1.0, 1.0, 1.0) if spacing is None else spacing, np.float64)
+    if values.shape != (3,) or not np.isfinite(values).all() or (values <= 0).any():
+        raise ValueError(f"the spacing is {values.tolist()}; expected three positive numbers (mm)")
+    return tuple(float(v) for v in (values[::-1] if corrected else values))
+
+
+def _notes(counts, labels, corrected, case_dsc, hds) -> tuple[str, ...]:
+    notes = []
+    if not labels:
+        notes.append("no label in the ground truth: there is nothing to score")
+    absent = [label for label in labels if not counts.gt[label] and not counts.seg[label]]
+    if absent:
+        shown = ", ".join(map(str, absent[:5])) + (", ..." if len(absent) > 5 else "")
+        notes.append(
+            f"label {shown} occurs in neither: no score by the challenge's definition "
+            "(--corrected leaves such labels out)"
+        )
+    elif not corrected and case_dsc <= _NSD_NEEDS_DSC:
+        notes.append("DSC <= 0.2: the challenge sets NSD to 0 (--corrected computes it)")
+    if hds is not None and len(hds) and np.isnan(hds).any():
+        notes.append("HD95 does not exist for labels that one side lacks; they are not in its mean")
+    return tuple(notes)
+
+
+def _as_labels(array: np.ndarray, what: str) -> np.ndarray:
+    array = np.asarray(array)
+    if array.dtype == bool:
+        return array.view(np.uint8)
+    if array.dtype.kind == "f" and np.isfinite(array).all() and (array == np.floor(array)).all():
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iu" or array.ndim == 0:
+        raise ValueError(f"the {what} hold {array.dtype} {_size(array)}; expected whole numbers")
+    low, high = int(array.min(initial=0)), int(array.max(initial=0))
+    if low < 0 or high > _MAX_LABEL:
+        raise ValueError(f"the {what} hold labels {low} to {high}; expected 0 to {_MAX_LABEL}")
+    return array
+
+
+def _size(array: np.ndarray) -> str:
+    return "x".join(map(str, array.shape)) or "a single number"
