@@ -1,0 +1,275 @@
+"""Layers that several networks share. Everything is NHWC; parameters carry torch's names.
+
+The formulas are chosen for XLA: each computes what torch's layer of that name computes.
+"""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from litemedsam_jax.config import Execution
+
+Array = jax.Array
+
+
+def gelu(x: Array) -> Array:
+    """GELU in its exact form. `jax.nn.gelu` goes through erfc, which costs XLA's CPU twice."""
+    return x * 0.5 * (1 + lax.erf(x * math.sqrt(0.5)))
+
+
+def torch_uniform(fan_in: int) -> nn.initializers.Initializer:
+    """PyTorch's default for convolutions and linear layers: uniform in ±1/sqrt(fan_in)."""
+    bound = 1 / math.sqrt(fan_in)
+
+    def init(key, shape, dtype=jnp.float32):
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+class Linear(nn.Module):
+    """Torch's Linear over the last axis. `init_std` replaces torch's uniform start (TinyViT)."""
+
+    inputs: int
+    features: int
+    dtype: str = "float32"
+    init_std: float | None = None
+
+    def setup(self):
+        kernel_init = bias_init = torch_uniform(self.inputs)
+        if self.init_std is not None:
+            cut = 2 / self.init_std  # torch cuts at ±2, not at two standard deviations
+            kernel_init = nn.initializers.truncated_normal(self.init_std, lower=-cut, upper=cut)
+            bias_init = nn.initializers.zeros
+        self.kernel = self.param("kernel", kernel_init, (self.inputs, self.features))
+        self.bias = self.param("bias", bias_init, (self.features,))
+
+    def __call__(self, x: Array) -> Array:
+        dtype = self.dtype
+        return x.astype(dtype) @ self.kernel.astype(dtype) + self.bias.astype(dtype)
+
+
+class LayerNorm(nn.Module):
+    """Normalises the last axis; also torch's LayerNorm2d, since channels are last here.
+
+    With `affine=False` (execution.folded) scale and bias have moved into the layer that follows.
+    """
+
+    epsilon: float
+    dtype: str = "float32"
+    affine: bool = True
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        x = x.astype(jnp.float32)
+        mean = x.mean(-1, keepdims=True)
+        centred = x - mean
+        variance = jnp.square(centred).mean(-1, keepdims=True)
+        x = centred * lax.rsqrt(variance + self.epsilon)
+        if self.affine:
+            channels = x.shape[-1]
+            x = x * self.param("scale", nn.initializers.ones, (channels,))
+            x = x + self.param("bias", nn.initializers.zeros, (channels,))
+        return x.astype(self.dtype)
+
+
+class BatchNorm(nn.Module):
+    """Torch's BatchNorm2d, synchronised over `batch_axis` when one is named.
+
+    Flax's own keeps the biased batch variance in its running average; torch keeps the unbiased
+    one, and a fine-tuned checkpoint must mean the same to both.
+    """
+
+    batch_axis: str | None = None
+    dtype: str = "float32"
+    momentum: float = 0.9  # torch calls this 0.1
+    epsilon: float = 1e-5
+    scale_init: nn.initializers.Initializer = nn.initializers.ones
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        channels = x.shape[-1]
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
+        running_var = self.variable("batch_stats", "var", jnp.ones, (channels,))
+        scale = self.param("scale", self.scale_init, (channels,))
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        if train:
+            mean, variance, count = self._batch_statistics(x)
+            if not self.is_initializing():
+                unbiased = variance * (count / max(count - 1, 1))
+                keep, take = self.momentum, 1 - self.momentum
+                running_mean.value = keep * running_mean.value + take * mean
+                running_var.value = keep * running_var.value + take * unbiased
+        else:
+            mean, variance = running_mean.value, running_var.value
+        factor = scale * lax.rsqrt(variance + self.epsilon)
+        return (x.astype(jnp.float32) * factor + (bias - mean * factor)).astype(self.dtype)
+
+    def _batch_statistics(self, x: Array) -> tuple[Array, Array, int]:
+        x = x.astype(jnp.float32)
+        axes = tuple(range(x.ndim - 1))
+        count = x.size // x.shape[-1]
+        mean = x.mean(axes)
+        if self.batch_axis is not None:
+            mean = lax.pmean(mean, self.batch_axis)
+            count *= lax.axis_size(self.batch_axis)
+        variance = jnp.square(x - mean).mean(axes)
+        if self.batch_axis is not None:
+            variance = lax.pmean(variance, self.batch_axis)
+        return mean, variance, count
+
+
+class Conv(nn.Module):
+    """A convolution with torch's symmetric zero padding, in the formulation that is fastest.
+
+    1x1 is a matrix product; depthwise is a sum of shifted products, which XLA fuses into one loop
+    (its grouped convolution is several times slower on CPUs); the rest is XLA's convolution.
+    """
+
+    features: int
+    kernel_size: int
+    stride: int = 1
+    padding: int = 0
+    depthwise: bool = False
+    use_bias: bool = False
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        size = self.kernel_size
+        inputs = 1 if self.depthwise else x.shape[-1]
+        init = torch_uniform(inputs * size * size)
+        kernel = self.param("kernel", init, (size, size, inputs, self.features))
+        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+        if self.depthwise:
+            x = self._depthwise(x, kernel)
+        elif size == self.stride == 1:
+            x = x @ kernel[0, 0]
+        else:
+            x = lax.conv_general_dilated(
+                x,
+                kernel,
+                window_strides=(self.stride, self.stride),
+                padding=[(self.padding, self.padding)] * 2,
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            )
+        if self.use_bias:
+            x = x + self.param("bias", init, (self.features,)).astype(self.dtype)
+        return x
+
+    def _depthwise(self, x: Array, kernel: Array) -> Array:
+        pad, step = self.padding, self.stride
+        batch, height, width, channels = x.shape
+        x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+        rows = (height + 2 * pad - self.kernel_size) // step + 1
+        columns = (width + 2 * pad - self.kernel_size) // step + 1
+        total = jnp.zeros((batch, rows, columns, channels), x.dtype)
+        for i in range(self.kernel_size):
+            for j in range(self.kernel_size):
+                last = (batch, i + (rows - 1) * step + 1, j + (columns - 1) * step + 1, channels)
+                shifted = lax.slice(x, (0, i, j, 0), last, (1, step, step, 1))
+                total = total + shifted * kernel[i, j, 0]
+        return total
+
+
+class ConvNorm(nn.Module):
+    """Convolution without bias, then BatchNorm (TinyViT's Conv2d_BN, whose names `c`, `bn` it has).
+
+    With execution.folded the BatchNorm is gone and the convolution has its bias instead.
+    """
+
+    features: int
+    execution: Execution
+    kernel_size: int = 1
+    stride: int = 1
+    padding: int = 0
+    depthwise: bool = False
+    scale_init: nn.initializers.Initializer = nn.initializers.ones
+
+    def setup(self):
+        execution = self.execution
+        self.c = Conv(
+            self.features,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.depthwise,
+            use_bias=execution.folded,
+            dtype=execution.dtype,
+        )
+        if not execution.folded:
+            self.bn = BatchNorm(
+                execution.batch_axis, execution.dtype, scale_init=self.scale_init
+            )
+
+    def __call__(self, x: Array, train: bool) -> Array:
+        x = self.c(x)
+        return x if self.execution.folded else self.bn(x, train)
+
+
+class ConvTranspose2x2(nn.Module):
+    """Transposed convolution, kernel 2, stride 2: every pixel becomes its own 2x2 block.
+
+    (..., C) -> (..., 2, 2, features); the blocks are not laid out as an image here, because
+    moving them is dear and what follows works pixel by pixel (see `unfold_blocks`). The kernel is
+    (2, 2, out, in): torch's (in, out, 2, 2) by the rule for every rank-4 weight.
+    """
+
+    inputs: int
+    features: int
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        init = torch_uniform(self.features * 4)
+        kernel = self.param("kernel", init, (2, 2, self.features, self.inputs)).astype(self.dtype)
+        bias = self.param("bias", init, (self.features,)).astype(self.dtype)
+        blocks = x.astype(self.dtype) @ kernel.reshape(-1, self.inputs).T  # (..., 2·2·out)
+        return blocks.reshape(*x.shape[:-1], 2, 2, self.features) + bias
+
+
+def unfold_blocks(x: Array) -> Array:
+    """(..., H, W, 2, 2, 2, 2), blocks of blocks, -> the image (..., 4·H, 4·W)."""
+    *leading, height, width = x.shape[:-4]
+    n = len(leading)
+    order = [n, n + 2, n + 4, n + 1, n + 3, n + 5]
+    x = x.transpose(*range(n), *order)  # (..., H, 2, 2, W, 2, 2)
+    return x.reshape(*leading, 4 * height, 4 * width)
+
+
+def attend(q: Array, k: Array, v: Array, scale: float, bias: Array | None = None) -> Array:
+    """softmax(q·kᵀ·scale + bias)·v, the softmax in float32.
+
+    Args:
+        q: (..., L, d). k, v: (..., S, d), with the same leading axes: plain batched products are
+            what XLA's CPU does fast; an einsum with heads in the middle runs ten times slower.
+        bias: broadcasts to (..., L, S).
+    Returns:
+        (..., L, d).
+    """
+    logits = (q @ k.swapaxes(-1, -2)).astype(jnp.float32) * scale
+    if bias is not None:
+        logits = logits + bias
+    return jax.nn.softmax(logits, axis=-1).astype(v.dtype) @ v
+
+
+def partition_windows(x: Array, window: int) -> Array:
+    """(B, H, W, C) with H and W multiples of `window` -> (B·windows, window², C), row-major."""
+    batch, height, width, channels = x.shape
+    x = x.reshape(batch, height // window, window, width // window, window, channels)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(-1, window * window, channels)
+
+
+def merge_windows(x: Array, window: int, height: int, width: int) -> Array:
+    """The inverse of `partition_windows`: back to (B, height, width, C)."""
+    rows, columns, channels = height // window, width // window, x.shape[-1]
+    x = x.reshape(-1, rows, columns, window, window, channels)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(-1, height, width, channels)
+
+
+def padded_size(size: int, window: int) -> int:
+    """The next multiple of `window`."""
+    return -(-size // window) * window

@@ -1,0 +1,234 @@
+"""TinyViT with SAM's neck: LiteMedSAM's image encoder, and by configuration MobileSAM's.
+
+Source: Wu et al., "TinyViT: Fast Pretraining Distillation for Small Vision Transformers"
+(ECCV 2022), as LiteMedSAM changes it: a stem without downsampling, 256x256 input.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+
+from litemedsam_jax.config import Execution, StageConfig, TinyViTConfig
+from litemedsam_jax.models.layers import (
+    Array,
+    Conv,
+    ConvNorm,
+    LayerNorm,
+    Linear,
+    attend,
+    gelu,
+    merge_windows,
+    padded_size,
+    partition_windows,
+)
+
+
+class TinyViT(nn.Module):
+    """Image encoder: (B, S, S, 3) in [0, 1] -> embedding (B, G, G, out_dim), S and G of the config."""
+
+    config: TinyViTConfig
+    execution: Execution = Execution()
+
+    def setup(self):
+        config, execution = self.config, self.execution
+        self.patch_embed = PatchEmbed(config, execution)
+        self.layers = [Stage(config, index, execution) for index in range(len(config.stages))]
+        self.neck = make_neck(config.out_dim, execution)
+
+    def __call__(self, image: Array, train: bool = False, intermediates: bool = False):
+        """The embedding; with `intermediates` also a dict of activations by torch's names."""
+        size = self.config.image_size
+        if image.shape[1:] != (size, size, 3):
+            raise ValueError(f"expected images of shape (B, {size}, {size}, 3), not {image.shape}")
+        x = self.patch_embed(image, train)
+        seen = {"patch_embed": x}
+        for index, stage in enumerate(self.layers):
+            x = stage(x, train)
+            seen[f"layers.{index}"] = x
+        for layer in self.neck:
+            x = layer(x)
+        return (x, seen) if intermediates else x
+
+
+def make_neck(features: int, execution: Execution) -> list[nn.Module]:
+    """SAM's neck: 1x1 convolution, LayerNorm, 3x3 convolution, LayerNorm."""
+    dtype = execution.dtype
+    return [
+        Conv(features, 1, dtype=dtype),
+        LayerNorm(1e-6, dtype),
+        Conv(features, 3, padding=1, dtype=dtype),
+        LayerNorm(1e-6),  # the embedding is float32 whatever the activations are
+    ]
+
+
+class PatchEmbed(nn.Module):
+    """The stem: two convolutions, of 1x1 (LiteMedSAM) or 3x3 stride 2 (MobileSAM)."""
+
+    config: TinyViTConfig
+    execution: Execution
+
+    def setup(self):
+        width = self.config.stages[0].dim
+        kernel, stride = self.config.stem_kernel, self.config.stem_stride
+        self.seq = [
+            ConvNorm(features, self.execution, kernel, stride, kernel // 2)
+            if features
+            else gelu
+            for features in (width // 2, None, width)
+        ]
+
+    def __call__(self, x: Array, train: bool) -> Array:
+        first, activation, second = self.seq
+        return second(activation(first(x, train)), train)
+
+
+class Stage(nn.Module):
+    """Blocks of one width, then the merging that widens and (mostly) halves the grid."""
+
+    config: TinyViTConfig
+    index: int
+    execution: Execution
+
+    def setup(self):
+        config, execution = self.config, self.execution
+        stage = config.stages[self.index]
+        # Rematerialisation keeps each block's input alone; `train` (argument 2) is static.
+        wrap = nn.remat if execution.remat else lambda block, **_: block
+        if self.index == 0:
+            block = wrap(MBConv, static_argnums=(2,))
+            self.blocks = [block(config.expansion, execution) for _ in range(stage.depth)]
+        else:
+            block = wrap(TinyViTBlock, static_argnums=(2,))
+            self.blocks = [block(stage, config.mlp_ratio, execution) for _ in range(stage.depth)]
+        if stage.downsample_stride is not None:
+            width = config.stages[self.index + 1].dim
+            self.downsample = PatchMerging(width, stage.downsample_stride, execution)
+
+    def __call__(self, x: Array, train: bool) -> Array:
+        for block in self.blocks:
+            x = block(x, train)
+        if self.config.stages[self.index].downsample_stride is not None:
+            x = self.downsample(x, train)
+        return x
+
+
+class MBConv(nn.Module):
+    """Inverted bottleneck: expand, depthwise 3x3, project, add, GELU after the addition."""
+
+    expansion: int
+    execution: Execution
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        features, execution = x.shape[-1], self.execution
+        hidden = features * self.expansion
+        y = gelu(ConvNorm(hidden, execution, name="conv1")(x, train))
+        y = ConvNorm(hidden, execution, 3, padding=1, depthwise=True, name="conv2")(y, train)
+        # A block starts as the identity: torch's zero scale of the last BatchNorm.
+        zeros = nn.initializers.zeros
+        y = ConvNorm(features, execution, scale_init=zeros, name="conv3")(gelu(y), train)
+        return gelu(x + y)
+
+
+class PatchMerging(nn.Module):
+    """1x1, depthwise 3x3 (which may stride), 1x1: to the next stage's width and grid."""
+
+    features: int
+    stride: int
+    execution: Execution
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        features, execution = self.features, self.execution
+        x = gelu(ConvNorm(features, execution, name="conv1")(x, train))
+        x = ConvNorm(
+            features, execution, 3, self.stride, padding=1, depthwise=True, name="conv2"
+        )(x, train)
+        return ConvNorm(features, execution, name="conv3")(gelu(x), train)
+
+
+class TinyViTBlock(nn.Module):
+    """Window attention (residual), a depthwise convolution (not residual), MLP (residual)."""
+
+    config: StageConfig
+    mlp_ratio: int
+    execution: Execution
+
+    def setup(self):
+        dim, execution = self.config.dim, self.execution
+        self.attn = WindowAttention(self.config, execution)
+        self.local_conv = ConvNorm(dim, execution, 3, padding=1, depthwise=True)
+        self.mlp = Mlp(dim * self.mlp_ratio, execution)
+
+    def __call__(self, x: Array, train: bool) -> Array:
+        x = x + self.attn(x)
+        x = self.local_conv(x, train)
+        return x + self.mlp(x)
+
+
+class WindowAttention(nn.Module):
+    """Attention inside square windows, with a learned bias per absolute offset.
+
+    Torch pads the image before its LayerNorm and masks nothing, so real tokens attend to padded
+    ones. A padded token is the same whatever the image: it is computed once and laid around the
+    image after `qkv`, and `proj` sees real tokens only.
+    """
+
+    config: StageConfig
+    execution: Execution
+
+    def setup(self):
+        dim, heads, window = self.config.dim, self.config.heads, self.config.window
+        dtype = self.execution.dtype
+        self.norm = LayerNorm(1e-5, dtype, affine=not self.execution.folded)
+        self.qkv = Linear(dim, 3 * dim, dtype, init_std=0.02)
+        self.proj = Linear(dim, dim, dtype, init_std=0.02)
+        zeros = nn.initializers.zeros
+        self.attention_biases = self.param("attention_biases", zeros, (heads, window**2))
+
+    def __call__(self, x: Array) -> Array:
+        batch, height, width, dim = x.shape
+        window, heads = self.config.window, self.config.heads
+        padded_token = self.qkv(self.norm(jnp.zeros((1, 1, 1, dim), x.dtype)))
+        qkv = _pad_with(self.qkv(self.norm(x)), padded_token, window)  # (B, H', W', 3·C)
+        padded_height, padded_width = qkv.shape[1:3]
+        qkv = partition_windows(qkv, window)  # (B·windows, w², 3·C)
+        # The channels of a head lie together: its q, its k, its v.
+        qkv = qkv.reshape(-1, window**2, heads, 3, dim // heads).transpose(3, 0, 2, 1, 4)
+        bias = self.attention_biases[:, _offset_index(window)]  # (h, w², w²)
+        x = attend(*qkv, scale=(dim // heads) ** -0.5, bias=bias)  # (B·windows, h, w², d)
+        x = x.transpose(0, 2, 1, 3).reshape(-1, window**2, dim)
+        x = merge_windows(x, window, padded_height, padded_width)
+        return self.proj(x[:, :height, :width])
+
+
+def _pad_with(x: Array, token: Array, window: int) -> Array:
+    """Lays `token` (1, 1, 1, C) at the bottom and right of x, up to multiples of `window`."""
+    batch, height, width, channels = x.shape
+    bottom, right = padded_size(height, window) - height, padded_size(width, window) - width
+    # Padding with zeros what is left after subtraction would round; selecting does not.
+    x = jnp.pad(x, ((0, 0), (0, bottom), (0, right), (0, 0)))
+    inside = (jnp.arange(height + bottom) < height)[:, None] & (jnp.arange(width + right) < width)
+    return jnp.where(inside[None, :, :, None], x, token)
+
+
+def _offset_index(window: int) -> np.ndarray:
+    """(w², w²) indices into the bias table: |Δrow|·w + |Δcolumn| of each query and key."""
+    rows, columns = np.divmod(np.arange(window**2), window)
+    return abs(rows[:, None] - rows) * window + abs(columns[:, None] - columns)
+
+
+class Mlp(nn.Module):
+    """LayerNorm, widen, GELU, narrow."""
+
+    hidden: int
+    execution: Execution
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        dim, hidden, dtype = x.shape[-1], self.hidden, self.execution.dtype
+        y = LayerNorm(1e-5, dtype, affine=not self.execution.folded, name="norm")(x)
+        y = gelu(Linear(dim, hidden, dtype, init_std=0.02, name="fc1")(y))
+        return Linear(hidden, dim, dtype, init_std=0.02, name="fc2")(y)
+
+
