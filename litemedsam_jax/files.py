@@ -19,6 +19,6 @@ def replacing(path: str | Path) -> Iterator[Path]:
     beside = target.with_name(f".{os.getpid()}.tmp.{target.name}")
     try:
         yield beside
-        os.replace(beside, target)
+        beside.replace(target)
     finally:
         beside.unlink(missing_ok=True)

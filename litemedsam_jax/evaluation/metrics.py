@@ -4,14 +4,14 @@
 challenge (the reference's `compute_metrics.py`), so that scores compare with published ones.
 `corrected` mends its faults; docs/data.md shows with numbers what that changes.
 
-|                            | challenge                        | corrected                         |
-|----------------------------|----------------------------------|-----------------------------------|
-| labels of a case           | 1 ... largest in the truth       | those in the truth or the masks   |
-| label in neither           | the whole case is NaN            | does not count                    |
-| predicted, beyond the last | ignored                          | scores 0                          |
-| NSD of 2D                  | a slab one voxel thick (~ area)  | the contour, tolerance in pixels  |
-| spacing in 3D              | x, y, z on the axes z, y, x      | z, y, x                           |
-| NSD where DSC <= 0.2       | 0                                | computed                          |
+|                            | challenge                        | corrected                        |
+|----------------------------|----------------------------------|----------------------------------|
+| labels of a case           | 1 ... largest in the truth       | those in the truth or the masks  |
+| label in neither           | the whole case is NaN            | does not count                   |
+| predicted, beyond the last | ignored                          | scores 0                         |
+| NSD of 2D                  | a slab one voxel thick (~ area)  | the contour, tolerance in pixels |
+| spacing in 3D              | x, y, z on the axes z, y, x      | z, y, x                          |
+| NSD where DSC <= 0.2       | 0                                | computed                         |
 """
 
 from collections.abc import Sequence
