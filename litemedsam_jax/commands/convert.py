@@ -1,0 +1,93 @@
+"""`litemedsam convert`, `convert_weights.py`: PyTorch checkpoint to safetensors, and back."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from litemedsam_jax.weights import store, torch_checkpoint
+from litemedsam_jax.weights.errors import CheckpointError
+from litemedsam_jax.weights.join import join, read_either
+from litemedsam_jax.weights.torch_checkpoint import Converted
+
+DESCRIPTION = """\
+Convert weights between PyTorch's .pth and the safetensors file that everything here reads.
+
+  from PyTorch      convert_weights.py lite_medsam.pth lite_medsam.safetensors
+  to PyTorch        convert_weights.py --to-torch lite_medsam.safetensors lite_medsam.pth
+  extract weights   convert_weights.py -from_pth medsam_lite_best.pth -to_pth lite_medsam.pth
+  join              convert_weights.py --encoder distilled.pth --decoder-from medsam_vit_b.pth OUT
+
+A .pth may be a bare state_dict, the {"model": ...} of the trainers, one with a `module.` prefix,
+or an image encoder alone; LiteMedSAM, MedSAM's ViT-B and MobileSAM are known. It is read without
+PyTorch, and nothing in it is executed. Keys, shapes and types must match the network exactly; what
+does not is listed. Writing a .pth needs PyTorch."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.add_argument(
+        "files", nargs="*", metavar="FILE", help="SOURCE OUT; with --encoder: OUT alone"
+    )
+    parser.add_argument("-from_pth", metavar="SOURCE", help="same as SOURCE (extract_weights.py)")
+    parser.add_argument("-to_pth", metavar="OUT", help="same as OUT (extract_weights.py)")
+    parser.add_argument(
+        "--to-torch",
+        action="store_true",
+        help="write PyTorch's format, whatever OUT is called (an OUT that ends in .pth is anyway)",
+    )
+    parser.add_argument("--encoder", metavar="FILE", help="join: take the image encoder from here")
+    parser.add_argument(
+        "--decoder-from",
+        metavar="FILE",
+        help="join: take prompt encoder and mask decoder from here (medsam_vit_b.pth)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Converts; returns the exit status: 0, 1 (the weights are at fault), 2 (the arguments)."""
+    files = [*args.files, *filter(None, (args.from_pth, args.to_pth))]
+    joining = bool(args.encoder or args.decoder_from)
+    if joining and not (args.encoder and args.decoder_from and len(files) == 1):
+        print("error: joining takes --encoder FILE --decoder-from FILE OUT", file=sys.stderr)
+        return 2
+    if not joining and len(files) != 2:
+        print("error: two files are expected: SOURCE OUT (--help shows how)", file=sys.stderr)
+        return 2
+    out = Path(files[-1])
+    try:
+        model = join(args.encoder, args.decoder_from) if joining else read_either(files[0])
+        if args.to_torch or out.suffix in (".pth", ".pt"):
+            _write_torch(out, model)
+        else:
+            metadata = torch_checkpoint.counters_to_text(model.counters)
+            store.save(out, model.variables, model.config, metadata)
+    except CheckpointError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    parts = sorted({name.split("/")[1] for name in model.variables})
+    print(f"{out}: {model.config.name}, {len(model.variables)} arrays ({', '.join(parts)})")
+    return 0
+
+
+def _write_torch(path: Path, model: Converted) -> None:
+    """Writes a bare state_dict that `load_state_dict(strict=True)` takes."""
+    try:
+        import torch
+    except ImportError as error:
+        raise CheckpointError(
+            f"{path}: writing PyTorch's format needs PyTorch, which is not installed "
+            "(pip install torch)."
+        ) from error
+    arrays = torch_checkpoint.to_state_dict(model.variables, model.config, model.counters)
+    # A copy each: torch cannot hold read-only memory, which mapped files are.
+    state = {key: torch.from_numpy(value.copy()) for key, value in arrays.items()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, temporary)
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: cannot be written: {error}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)

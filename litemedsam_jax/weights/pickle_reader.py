@@ -1,0 +1,206 @@
+"""Reads the pickles inside PyTorch checkpoints without executing anything.
+
+Python's own unpickler calls what the file names, and even restricted it can be made to allocate
+without bound. This one is an interpreter of the opcodes that checkpoints are made of; what a
+pickle may build is the table given to it, and all else is refused by name.
+"""
+
+import pickletools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+# More than a hundred times what the description of a large training checkpoint takes.
+MAX_PICKLE_BYTES = 16 << 20
+
+
+class Refused(Exception):
+    """What the pickle asks for and does not get; the caller adds the file's name."""
+
+
+class Name:
+    """A `module.name` that the pickle refers to. Nothing is imported for it."""
+
+    def __init__(self, text: str):
+        self.text = text
+
+
+class State:
+    """Base of what a pickle's BUILD may complete."""
+
+    def build(self, state: Any) -> None:
+        """Takes the state in."""
+        raise NotImplementedError
+
+
+_MARK = object()
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_LITERALS = frozenset(
+    [
+        "BININT",
+        "BININT1",
+        "BININT2",
+        "LONG1",
+        "BINFLOAT",
+        "BINUNICODE",
+        "SHORT_BINUNICODE",
+        "BINUNICODE8",
+        "BINBYTES",
+        "SHORT_BINBYTES",
+        "BINBYTES8",
+        "BINSTRING",
+        "SHORT_BINSTRING",
+    ]
+)
+_TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+
+
+def read_pickle(
+    data: bytes,
+    builders: Mapping[str, Callable[..., Any]],
+    persistent: Callable[[Any], Any],
+) -> Any:
+    """Returns what a pickle describes.
+
+    Args:
+        data: The pickle; at most `MAX_PICKLE_BYTES`.
+        builders: What may be called, by its name in the pickle, such as
+            "collections.OrderedDict". Never the function of that name, always one of ours.
+        persistent: Turns a persistent id (torch: a storage) into an object.
+
+    Returns:
+        Dicts, lists, tuples, numbers, strings, bytes, and what the builders make.
+
+    Raises:
+        Refused: The pickle is damaged, too large, or asks for what is not in `builders`.
+    """
+    if len(data) > MAX_PICKLE_BYTES:
+        raise Refused(f"a pickle of {len(data) >> 20} MiB where at most 16 were expected")
+    machine = _Machine(builders, persistent)
+    try:
+        for opcode, argument, _ in pickletools.genops(data):
+            if opcode.name == "STOP":
+                return machine.stack.pop()
+            machine.step(opcode.name, argument)
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
+        raise Refused(f"a damaged pickle ({error})") from error
+    raise Refused("a pickle without an end")
+
+
+class _Machine:
+    """The pickle machine: a stack, a memo, and one method for the opcodes that are not trivial."""
+
+    def __init__(
+        self, builders: Mapping[str, Callable[..., Any]], persistent: Callable[[Any], Any]
+    ):
+        self.builders = builders
+        self.persistent = persistent
+        self.stack: list[Any] = []
+        self.memo: dict[int, Any] = {}
+
+    def step(self, name: str, argument: Any) -> None:
+        """Executes one opcode."""
+        stack = self.stack
+        if name in _LITERALS:
+            stack.append(argument)
+        elif name in ("BINGET", "LONG_BINGET"):
+            stack.append(self.memo[argument])
+        elif name in ("BINPUT", "LONG_BINPUT"):
+            self.memo[argument] = stack[-1]
+        elif name == "MEMOIZE":
+            self.memo[len(self.memo)] = stack[-1]
+        elif name in _CONSTANTS:
+            stack.append(_CONSTANTS[name])
+        elif name == "MARK":
+            stack.append(_MARK)
+        elif name in _TUPLES:
+            self._push_tuple(_TUPLES[name])
+        elif name not in ("PROTO", "FRAME"):
+            method = getattr(self, f"_{name.lower()}", None)
+            if method is None:
+                raise Refused(f"the pickle instruction {name}")
+            method(argument)
+
+    def _push_tuple(self, length: int) -> None:
+        start = len(self.stack) - length
+        if start < 0:
+            raise IndexError("stack underflow")
+        self.stack[start:] = [tuple(self.stack[start:])]
+
+    def _above_mark(self) -> list[Any]:
+        for index in range(len(self.stack) - 1, -1, -1):
+            if self.stack[index] is _MARK:
+                items = self.stack[index + 1 :]
+                del self.stack[index:]
+                return items
+        raise IndexError("no mark")
+
+    def _tuple(self, _: Any) -> None:
+        self.stack.append(tuple(self._above_mark()))
+
+    def _empty_list(self, _: Any) -> None:
+        self.stack.append([])
+
+    def _empty_dict(self, _: Any) -> None:
+        self.stack.append({})
+
+    def _append(self, _: Any) -> None:
+        self._extend([self.stack.pop()])
+
+    def _appends(self, _: Any) -> None:
+        self._extend(self._above_mark())
+
+    def _extend(self, items: list[Any]) -> None:
+        if not isinstance(self.stack[-1], list):
+            raise TypeError("an element for what is no list")
+        self.stack[-1].extend(items)
+
+    def _setitem(self, _: Any) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._update([key, value])
+
+    def _setitems(self, _: Any) -> None:
+        self._update(self._above_mark())
+
+    def _update(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        if not isinstance(target, dict) or len(items) % 2:
+            raise TypeError("an entry for what is no dictionary")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            # Hashing a nest of tuples can take for ever; a checkpoint has no such key.
+            if not isinstance(key, str | int | float | None):
+                raise Refused(f"a dictionary key of type {type(key).__name__}")
+            target[key] = value
+
+    def _global(self, argument: str) -> None:
+        self.stack.append(self._name(*argument.split(" ", 1)))
+
+    def _stack_global(self, _: Any) -> None:
+        name, module = self.stack.pop(), self.stack.pop()
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise TypeError("a name that is no string")
+        self.stack.append(self._name(module, name))
+
+    def _name(self, module: str, name: str) -> Name:
+        if f"{module}.{name}" not in self.builders:
+            raise Refused(f"{module}.{name}"[:200])
+        return Name(f"{module}.{name}")
+
+    def _reduce(self, _: Any) -> None:
+        arguments, function = self.stack.pop(), self.stack.pop()
+        if not isinstance(function, Name) or not isinstance(arguments, tuple):
+            raise TypeError("a call of what is no function")
+        self.stack.append(self.builders[function.text](*arguments))
+
+    def _newobj(self, argument: Any) -> None:
+        self._reduce(argument)
+
+    def _build(self, _: Any) -> None:
+        state = self.stack.pop()
+        target = self.stack[-1]
+        if isinstance(target, State):
+            target.build(state)
+        elif not isinstance(target, dict):  # of an OrderedDict it is torch's `_metadata`: no use
+            raise TypeError("a state for what has none")
+
+    def _binpersid(self, _: Any) -> None:
+        self.stack.append(self.persistent(self.stack.pop()))

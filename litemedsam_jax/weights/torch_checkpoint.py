@@ -1,0 +1,291 @@
+"""PyTorch state_dict <-> Flax variables, by three rules and an exact bijection.
+
+The Flax modules carry torch's own names, so a key turns into a path by its letters: `.3` becomes
+`_3`, dots become `/`; `weight` is whichever of kernel, scale, embedding the network has there;
+running statistics go to their own collection. Values differ for kernels alone: rank 4 is
+transposed by (2, 3, 1, 0), rank 2 is transposed. Source: the reference's checkpoints.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from litemedsam_jax.config import ModelConfig, lite_medsam, medsam_vit_b, mobile_sam, tiny_for_tests
+from litemedsam_jax.weights.errors import CheckpointError
+from litemedsam_jax.weights.store import flatten
+from litemedsam_jax.weights.torch_file import read_torch_file
+
+PARTS = ("image_encoder", "prompt_encoder", "mask_decoder")
+_COUNTER = "num_batches_tracked"  # how many batches a BatchNorm has seen: no part of the network
+# MobileSAM's file carries the classifier that its encoder was pretrained with; SAM uses it nowhere.
+_IGNORED_PREFIXES = ("image_encoder.norm_head.", "image_encoder.head.")
+_WEIGHT_LEAVES = ("kernel", "scale", "embedding")
+_ENCODER_STARTS = ("patch_embed.", "layers.", "blocks.", "neck.", "pos_embed")
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A checkpoint as flat Flax variables.
+
+    `counters` keeps torch's `num_batches_tracked` by its torch key, for the way back.
+    """
+
+    variables: dict[str, np.ndarray]
+    config: ModelConfig
+    counters: dict[str, int] = field(default_factory=dict)
+
+
+def read(path: str | Path, parts: Iterable[str] = PARTS) -> Converted:
+    """Reads a `.pth` in any of the reference's wrappings and converts it.
+
+    Args:
+        path: A state_dict, bare or under "model", with or without a `module.` prefix; of a whole
+            model, or of an image encoder alone.
+        parts: Which of `PARTS` to take; of an image encoder alone, only that.
+
+    Returns:
+        Variables of the parts that the file has.
+
+    Raises:
+        CheckpointError: The file cannot be read, is of an unknown architecture, or does not match
+            its architecture exactly; every mismatch is listed.
+    """
+    state = unwrap(read_torch_file(path), str(path))
+    config = recognise(state, str(path))
+    present = {key.split(".")[0] for key in state}
+    alone = present == {"image_encoder"}
+    wanted = [part for part in parts if not alone or part == "image_encoder"]
+    return to_variables(state, config, wanted, str(path))
+
+
+def unwrap(loaded: Any, source: str = "the checkpoint") -> dict[str, np.ndarray]:
+    """Finds the state_dict in what a checkpoint holds, and gives its keys their full names.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    if isinstance(loaded, dict):
+        for wrapper in ("model", "state_dict"):
+            if isinstance(loaded.get(wrapper), dict):
+                loaded = loaded[wrapper]
+                break
+    if not isinstance(loaded, dict) or not loaded:
+        raise CheckpointError(f"{source}: no state_dict: a dictionary of tensors was expected.")
+    strangers = [str(k)[:80] for k, v in loaded.items() if not isinstance(v, np.ndarray)]
+    if strangers:
+        raise CheckpointError(
+            f"{source}: no state_dict: a dictionary of tensors, bare or under 'model', was "
+            f"expected, but {', '.join(strangers[:5])} is no tensor."
+        )
+    state = {str(key): value for key, value in loaded.items()}
+    if all(key.startswith("module.") for key in state):  # DistributedDataParallel
+        state = {key.removeprefix("module."): value for key, value in state.items()}
+    if all(key.startswith((*_ENCODER_STARTS, "norm_head.", "head.")) for key in state):
+        state = {f"image_encoder.{key}": value for key, value in state.items()}
+    return state
+
+
+def recognise(state: Mapping[str, np.ndarray], source: str = "the checkpoint") -> ModelConfig:
+    """Tells the architecture by the stem of the image encoder.
+
+    Raises:
+        CheckpointError: It is not one of ours; the message says what it looks like.
+    """
+    stem = state.get("image_encoder.patch_embed.seq.0.c.weight")
+    patch = state.get("image_encoder.patch_embed.proj.weight")
+    known = {
+        ("tiny", (32, 3, 1, 1)): lite_medsam,
+        ("tiny", (32, 3, 3, 3)): mobile_sam,
+        ("tiny", (4, 3, 1, 1)): tiny_for_tests,
+        ("vit", (768, 3, 16, 16)): medsam_vit_b,
+    }
+    kind, array = ("tiny", stem) if stem is not None else ("vit", patch)
+    if array is not None and (kind, array.shape) in known:
+        return known[kind, array.shape]()
+    if array is None:
+        looks = f"no image encoder of LiteMedSAM or SAM (its first keys: {', '.join([*state][:3])})"
+    elif kind == "tiny":
+        looks = f"a TinyViT whose first convolution has the shape {array.shape}"
+    else:
+        size = {1024: "SAM's ViT-L", 1280: "SAM's ViT-H"}.get(array.shape[0], "a ViT")
+        looks = f"{size}, patch embedding {array.shape}"
+    raise CheckpointError(
+        f"{source}: another architecture: {looks}. Known are lite_medsam, medsam_vit_b "
+        "(MedSAM and SAM's ViT-B) and mobile_sam."
+    )
+
+
+def to_variables(
+    state: Mapping[str, np.ndarray],
+    config: ModelConfig,
+    parts: Iterable[str] = PARTS,
+    source: str = "the checkpoint",
+) -> Converted:
+    """Converts a state_dict with full names (see `unwrap`) into flat variables.
+
+    Args:
+        state: torch key -> array.
+        config: The architecture whose variables are wanted.
+        parts: Which of `PARTS`; keys of the others are not looked at.
+        source: What the messages call it.
+
+    Raises:
+        CheckpointError: The keys, shapes or dtypes differ from the network's; all are listed.
+    """
+    parts = tuple(parts)
+    target = _target(config, parts)
+    variables: dict[str, np.ndarray] = {}
+    counters: dict[str, int] = {}
+    met: set[str] = set()
+    faults: list[str] = []
+    for key, value in state.items():
+        if key.startswith(_IGNORED_PREFIXES) or _other_part(key, parts):
+            continue
+        if key.endswith(f".{_COUNTER}"):
+            faults += _count(key, value, target, counters)
+            continue
+        path = _path(key, target)
+        if path is None:
+            faults.append(f"surplus: {key} {value.shape}")
+        elif path in met:
+            faults.append(f"double: {key} sets {path} again")
+        else:
+            met.add(path)
+            faults += _faults(path, key, value, target[path])
+            variables[path] = _transpose(path, value)
+    faults += [
+        f"missing: {_key(path)} {_torch_shape(path, leaf.shape)}"
+        for path, leaf in target.items()
+        if path not in met
+    ]
+    if faults:
+        raise CheckpointError(
+            f"{source}: does not match {config.name}, {len(faults)} mismatches:\n  "
+            + "\n  ".join(faults)
+        )
+    return Converted({path: variables[path] for path in target}, config, counters)
+
+
+def to_state_dict(
+    variables: Mapping[str, Any], config: ModelConfig, counters: Mapping[str, int] | None = None
+) -> dict[str, np.ndarray]:
+    """The inverse of `to_variables`: torch key -> contiguous array, counters included.
+
+    Args:
+        variables: Flat; of a whole model or of some of its parts.
+        config: Their architecture.
+        counters: torch's `num_batches_tracked`; 0 where it is not known.
+
+    Raises:
+        CheckpointError: The variables are not exactly the network's.
+    """
+    parts = tuple(part for part in PARTS if any(f"/{part}/" in path for path in variables))
+    target = _target(config, parts)
+    faults = [f"surplus: {path}" for path in variables if path not in target]
+    faults += [
+        f"missing or of the wrong shape: {path}"
+        for path, leaf in target.items()
+        if path not in variables or variables[path].shape != leaf.shape
+    ]
+    if faults:
+        raise CheckpointError(
+            f"the variables do not match {config.name}, {len(faults)} mismatches:\n  "
+            + "\n  ".join(faults)
+        )
+    state: dict[str, np.ndarray] = {}
+    for path in target:
+        value = np.asarray(variables[path])
+        state[_key(path)] = np.ascontiguousarray(_transpose(path, value, inverse=True))
+        if path.endswith("/bn/var"):
+            counter = _key(path).replace("running_var", _COUNTER)
+            state[counter] = np.asarray((counters or {}).get(counter, 0), np.int64)
+    return state
+
+
+def counters_to_text(counters: Mapping[str, int]) -> dict[str, str]:
+    """The counters as metadata of a weights file; `counters_from_text` is the inverse."""
+    return {_COUNTER: json.dumps(dict(counters))} if counters else {}
+
+
+def counters_from_text(metadata: Mapping[str, str]) -> dict[str, int]:
+    """The counters that `counters_to_text` put into a file's metadata; none: empty."""
+    return json.loads(metadata.get(_COUNTER, "{}"))
+
+
+def _target(config: ModelConfig, parts: tuple[str, ...]) -> dict[str, Any]:
+    """The flat tree of shapes and dtypes of the network, of some parts."""
+    import jax
+
+    from litemedsam_jax.models.lite_medsam import init_variables
+
+    tree = jax.eval_shape(lambda: init_variables(config, jax.random.key(0)))
+    return {path: leaf for path, leaf in flatten(tree).items() if path.split("/")[1] in parts}
+
+
+def _other_part(key: str, parts: tuple[str, ...]) -> bool:
+    part = key.split(".")[0]
+    return part in PARTS and part not in parts
+
+
+def _path(key: str, target: Mapping[str, Any]) -> str | None:
+    """The variable that a torch key means, or None."""
+    parent, _, leaf = re.sub(r"\.(\d+)(?=\.|$)", r"_\1", key).rpartition(".")
+    parent = parent.replace(".", "/")
+    statistics = {"running_mean": "mean", "running_var": "var"}
+    if leaf in statistics:
+        candidates = [f"batch_stats/{parent}/{statistics[leaf]}"]
+    elif leaf == "weight":
+        candidates = [f"params/{parent}/{name}" for name in _WEIGHT_LEAVES]
+    else:
+        candidates = [f"params/{parent}/{leaf}", f"buffers/{parent}/{leaf}"]
+    return next((path for path in candidates if path in target), None)
+
+
+def _key(path: str) -> str:
+    """The torch key of a variable."""
+    collection, parent, leaf = re.match(r"(\w+)/(.*)/(\w+)", path).groups()  # type: ignore[union-attr]
+    if leaf in _WEIGHT_LEAVES:
+        leaf = "weight"
+    elif collection == "batch_stats":
+        leaf = f"running_{leaf}"
+    return re.sub(r"_(\d+)(?=/|$)", r".\1", parent).replace("/", ".") + f".{leaf}"
+
+
+def _transpose(path: str, value: np.ndarray, inverse: bool = False) -> np.ndarray:
+    if not path.endswith("/kernel"):
+        return value
+    if value.ndim == 4:
+        return value.transpose((3, 2, 0, 1) if inverse else (2, 3, 1, 0))
+    return value.T
+
+
+def _torch_shape(path: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return _transpose(path, np.broadcast_to(np.zeros(()), shape), inverse=True).shape
+
+
+def _faults(path: str, key: str, value: np.ndarray, leaf: Any) -> list[str]:
+    """What keeps a torch value from being the variable at `path`."""
+    wanted = _torch_shape(path, leaf.shape)
+    faults = []
+    if value.shape != wanted:
+        faults.append(f"shape: {key} {value.shape}, {wanted} was expected")
+    if value.dtype != leaf.dtype:
+        faults.append(f"dtype: {key} {value.dtype}, {leaf.dtype} was expected")
+    return faults
+
+
+def _count(
+    key: str, value: np.ndarray, target: Mapping[str, Any], counters: dict[str, int]
+) -> list[str]:
+    """Keeps one BatchNorm's counter, or returns why not."""
+    if _path(key.replace(_COUNTER, "running_var"), target) is None:
+        return [f"surplus: {key} {value.shape}"]
+    if value.shape != () or value.dtype != np.int64:
+        return [f"dtype: {key} {value.dtype}{value.shape}, a single int64 was expected"]
+    counters[key] = int(value)
+    return []
