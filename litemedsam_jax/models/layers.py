@@ -201,9 +201,7 @@ class ConvNorm(nn.Module):
             dtype=execution.dtype,
         )
         if not execution.folded:
-            self.bn = BatchNorm(
-                execution.batch_axis, execution.dtype, scale_init=self.scale_init
-            )
+            self.bn = BatchNorm(execution.batch_axis, execution.dtype, scale_init=self.scale_init)
 
     def __call__(self, x: Array, train: bool) -> Array:
         x = self.c(x)

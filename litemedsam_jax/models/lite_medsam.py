@@ -99,6 +99,4 @@ def init_variables(
     size = config.image_encoder.image_size
     model = LiteMedSAM(config, execution)
     image = jnp.zeros((1, size, size, 3))
-    return jax.jit(model.init, static_argnames="method")(
-        rng, image, method="touch_everything"
-    )
+    return jax.jit(model.init, static_argnames="method")(rng, image, method="touch_everything")

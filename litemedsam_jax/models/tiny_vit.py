@@ -71,9 +71,7 @@ class PatchEmbed(nn.Module):
         width = self.config.stages[0].dim
         kernel, stride = self.config.stem_kernel, self.config.stem_stride
         self.seq = [
-            ConvNorm(features, self.execution, kernel, stride, kernel // 2)
-            if features
-            else gelu
+            ConvNorm(features, self.execution, kernel, stride, kernel // 2) if features else gelu
             for features in (width // 2, None, width)
         ]
 
@@ -141,9 +139,9 @@ class PatchMerging(nn.Module):
     def __call__(self, x: Array, train: bool) -> Array:
         features, execution = self.features, self.execution
         x = gelu(ConvNorm(features, execution, name="conv1")(x, train))
-        x = ConvNorm(
-            features, execution, 3, self.stride, padding=1, depthwise=True, name="conv2"
-        )(x, train)
+        x = ConvNorm(features, execution, 3, self.stride, padding=1, depthwise=True, name="conv2")(
+            x, train
+        )
         return ConvNorm(features, execution, name="conv3")(gelu(x), train)
 
 
@@ -230,5 +228,3 @@ class Mlp(nn.Module):
         y = LayerNorm(1e-5, dtype, affine=not self.execution.folded, name="norm")(x)
         y = gelu(Linear(dim, hidden, dtype, init_std=0.02, name="fc1")(y))
         return Linear(hidden, dim, dtype, init_std=0.02, name="fc2")(y)
-
-

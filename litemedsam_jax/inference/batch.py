@@ -1,0 +1,193 @@
+"""A folder of cases: one after the other, none able to take down the rest."""
+
+import csv
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from litemedsam_jax.inference.cases import Case, CaseError, read_case, write_arrays
+from litemedsam_jax.weights.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """What to do with each case; the defaults are the challenge's."""
+
+    inputs: Path
+    outputs: Path
+    weights: Path
+    prompts: str = "boxes"  # or "gt"
+    box_shift: int = 5  # with "gt"
+    strategy: str = "reference"
+    skip_existing: bool = False
+    overlays: Path | None = None
+    device: str | None = None  # "cpu", "gpu", "tpu"; None: JAX's choice
+    workers: int = 1  # processes, each with a model of its own
+
+
+@dataclass
+class Summary:
+    """How the cases went; `failed` maps names to reasons."""
+
+    done: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def find_cases(folder: Path) -> list[Path]:
+    """The folder's npz files, by name, not its subfolders'.
+
+    Raises:
+        CaseError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise CaseError(f"{folder}: there is no such folder of cases")
+    return sorted(path for path in folder.iterdir() if path.suffix == ".npz")
+
+
+def segment_folder(options: BatchOptions, log: Callable[[str], None] = print) -> Summary:
+    """Segments every case of a folder; times go to `efficiency.csv` beside the masks, as they come.
+
+    A case that cannot be used is told in one line and the next one runs.
+
+    Raises:
+        CaseError: the folder of cases does not exist. CheckpointError: the weights cannot be used.
+        OSError: the folder of masks cannot be written.
+    """
+    paths = find_cases(options.inputs)
+    options.outputs.mkdir(parents=True, exist_ok=True)
+    summary = Summary()
+    if options.skip_existing:
+        summary.skipped = [path.name for path in paths if (options.outputs / path.name).exists()]
+        paths = [path for path in paths if path.name not in set(summary.skipped)]
+    with _TimeTable(options.outputs / "efficiency.csv", keep=options.skip_existing) as times:
+        for number, (path, result) in enumerate(_results(options, paths), start=1):
+            progress = f"[{number}/{len(paths)}] {path.name}"
+            for warning in result.warnings:
+                log(f"{progress}: warning: {warning}")
+            if result.error is not None:
+                summary.failed[path.name] = result.error
+                log(f"{progress}: FAILED: {result.error}")
+            else:
+                summary.done.append(path.name)
+                times.add(path.name, result.seconds)
+                log(f"{progress}: {result.seconds:.2f} s")
+    return summary
+
+
+def _results(options: BatchOptions, paths: list[Path]) -> Iterator[tuple[Path, "CaseResult"]]:
+    if options.workers <= 1 or len(paths) <= 1:
+        segmenter = Segmenter(options)
+        yield from ((path, segmenter.run(path)) for path in paths)
+        return
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+    from multiprocessing import get_context
+
+    # Spawned, not forked: XLA's threads do not survive a fork.
+    with ProcessPoolExecutor(
+        min(options.workers, len(paths)), get_context("spawn"), _start_worker, (options,)
+    ) as pool:
+        futures = {pool.submit(_run_in_worker, path): path for path in paths}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+
+
+def _start_worker(options: BatchOptions) -> None:
+    global _segmenter
+    _segmenter = Segmenter(options)
+
+
+def _run_in_worker(path: Path) -> "CaseResult":
+    return _segmenter.run(path)
+
+
+_segmenter: "Segmenter"  # of a worker process
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """How one case went."""
+
+    seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
+    error: str | None = None
+
+
+class Segmenter:
+    """Reads, segments and writes cases, loading the model when the first good case needs it."""
+
+    def __init__(self, options: BatchOptions):
+        self.options = options
+        self._model = None
+
+    def run(self, path: Path) -> CaseResult:
+        """One case from file to file. Reading, segmenting and writing are timed, overlays not."""
+        start = time.perf_counter()
+        try:
+            case = read_case(path, self.options.prompts)
+            segs = self._segment(case)
+            write_arrays(self.options.outputs / path.name, **self._outputs(case, segs))
+            seconds = time.perf_counter() - start
+            if self.options.overlays is not None:
+                self._write_overlay(case, segs)
+        except CheckpointError:
+            raise  # no other case will fare better
+        except CaseError as error:
+            return CaseResult(error=str(error))
+        except MemoryError:
+            return CaseResult(error="not enough memory for it; split the case or give more")
+        except OSError as error:
+            return CaseResult(error=f"{error.filename or path}: {error.strerror or error}")
+        except Exception as error:  # the other cases run whatever this one has met
+            return CaseResult(error=f"unexpected {type(error).__name__}, a bug to report: {error}")
+        return CaseResult(seconds, case.warnings)
+
+    def _segment(self, case: Case) -> np.ndarray:
+        if self._model is None:
+            from litemedsam_jax.inference.predictor import LiteMedSAM
+
+            self._model = LiteMedSAM.from_pretrained(self.options.weights, self.options.device)
+        if self.options.prompts == "gt":
+            from litemedsam_jax.inference.from_labels import segment_by_labels
+
+            return segment_by_labels(self._model, case.image, case.gts, self.options.box_shift)
+        if case.is_volume:
+            return self._model.segment_volume(case.image, case.boxes, self.options.strategy)
+        return self._model.segment_image(case.image, case.boxes)
+
+    def _outputs(self, case: Case, segs: np.ndarray) -> dict[str, np.ndarray]:
+        if self.options.prompts == "boxes":
+            return {"segs": segs}
+        outputs = {"segs": segs, "gts": case.gts}
+        return outputs if case.spacing is None else {**outputs, "spacing": case.spacing}
+
+    def _write_overlay(self, case: Case, segs: np.ndarray) -> None:
+        from litemedsam_jax.visualize import write_overlay
+
+        path = self.options.overlays / f"{case.name}.png"
+        write_overlay(path, case.image, case.boxes, segs, case.spacing, gts=case.gts)
+
+
+class _TimeTable:
+    """`case,time` rows, each on disk as soon as it is known."""
+
+    def __init__(self, path: Path, keep: bool):
+        self._path, self._keep = path, keep and path.exists()
+
+    def __enter__(self) -> "_TimeTable":
+        mode = "a" if self._keep else "w"
+        self._stream = self._path.open(mode, newline="", encoding="utf-8", buffering=1)
+        self._writer = csv.writer(self._stream, lineterminator="\n")
+        if not self._keep:
+            self._writer.writerow(("case", "time"))
+        return self
+
+    def add(self, name: str, seconds: float) -> None:
+        self._writer.writerow((name, f"{seconds:.4f}"))
+        self._stream.flush()
+
+    def __exit__(self, *_) -> None:
+        self._stream.close()

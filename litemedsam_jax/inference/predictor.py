@@ -1,0 +1,155 @@
+"""The Python interface: `LiteMedSAM.from_pretrained(...)`, `set_image`, `predict`."""
+
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from litemedsam_jax.inference.compiled import Engine
+from litemedsam_jax.inference.transforms import (
+    Frame,
+    Region,
+    boxes_to_input,
+    mask_from_logits,
+    to_input,
+)
+from litemedsam_jax.inference.volume import segment_volume
+from litemedsam_jax.weights import store
+
+DEFAULT_WEIGHTS = Path("work_dir/LiteMedSAM/lite_medsam.safetensors")
+
+
+class LiteMedSAM:
+    """Segments what boxes enclose. The habit is SAM's predictor: set an image once, prompt often.
+
+    Coordinates are pixels of the image as given: x to the right, y down, the first pixel at 0.
+    """
+
+    def __init__(self, engine: Engine):
+        self.engine = engine
+        self._frame: Frame | None = None
+        self._embedding = None
+
+    @classmethod
+    def from_pretrained(
+        cls, path: str | PathLike = DEFAULT_WEIGHTS, device: str | None = None
+    ) -> "LiteMedSAM":
+        """Loads weights: a safetensors file of this project, or PyTorch's `.pth` (converted).
+
+        Args:
+            device: "cpu", "gpu" or "tpu"; None leaves the choice to JAX.
+
+        Raises:
+            CheckpointError: the file is missing, broken or of another architecture.
+        """
+        variables, config = store.load_any(Path(path))
+        return cls(Engine(variables, config, device))
+
+    def set_image(self, image: np.ndarray) -> None:
+        """Encodes an image once, for any number of `predict` calls.
+
+        Args:
+            image: (H, W, 3) or grey (H, W); uint8, uint16, int16 or floating point. Intensities
+                are scaled by the image's own extremes.
+        """
+        if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
+            raise ValueError(f"expected an image of shape (H, W, 3) or (H, W), not {image.shape}")
+        self._frame = Frame(*image.shape[:2])
+        self._embedding = self.engine.encode(to_input(image, self._frame))
+
+    def predict(
+        self,
+        boxes: np.ndarray | None = None,
+        *,
+        points: np.ndarray | None = None,
+        point_labels: np.ndarray | None = None,
+        mask_logits: np.ndarray | None = None,
+        multimask: bool = False,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Masks of N prompts on the image set before, all decoded together.
+
+        Args:
+            boxes: (N, 4) or (4,), x_min, y_min, x_max, y_max, inclusive.
+            points: (N, P, 2), x, y, with point_labels (N, P): 1 inside, 0 outside. The published
+                weights were trained on boxes alone; expect little of points.
+            mask_logits: (N, 256, 256), an earlier call's logits.
+            multimask: three masks a prompt, from which the IoU may choose.
+        Returns:
+            masks (N, H, W) bool, predicted IoU (N,), logits (N, 256, 256) float32 in the padded
+            input frame; with `multimask` (N, 3, H, W), (N, 3), (N, 3, 256, 256).
+        """
+        frame = self._current_frame()
+        scaled = None if boxes is None else boxes_to_input(np.reshape(boxes, (-1, 4)), frame)
+        if scaled is not None and points is None and mask_logits is None and not multimask:
+            logits, iou = self.engine.decode(self._embedding, scaled)
+        else:
+            points_given = None
+            if points is not None:
+                if point_labels is None:
+                    raise ValueError("points need point_labels: 1 inside the object, 0 outside")
+                scaled_points = np.asarray(points, np.float32) * np.float32(frame.scale)
+                points_given = (scaled_points, np.asarray(point_labels, np.int32))
+            logits, iou = self.engine.decode_prompts(
+                self._embedding, multimask, boxes=scaled, points=points_given, masks=mask_logits
+            )
+            if not multimask:
+                logits, iou = logits[:, 0], iou[:, 0]
+        masks = np.zeros((*logits.shape[:-2], frame.height, frame.width), bool)
+        for index in np.ndindex(logits.shape[:-2]):
+            region = mask_from_logits(logits[index], frame)
+            masks[index][region.rows, region.columns] = region.mask
+        return masks, iou, logits
+
+    def predict_regions(self, boxes: np.ndarray) -> list[Region]:
+        """Like `predict` for boxes alone, without an image-sized array per box."""
+        frame = self._current_frame()
+        logits, _ = self.engine.decode(self._embedding, boxes_to_input(boxes, frame))
+        return [mask_from_logits(one, frame) for one in logits]
+
+    def segment_image(self, image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+        """One label image (H, W): box k (from 1) writes k; where boxes overlap the later wins.
+
+        uint8, or uint16 for more than 255 boxes.
+        """
+        self.set_image(image)
+        labels = np.zeros(image.shape[:2], label_dtype(len(boxes)))
+        for label, region in enumerate(self.predict_regions(boxes), start=1):
+            paint(labels, region, label)
+        return labels
+
+    def segment_volume(
+        self, volume: np.ndarray, boxes: np.ndarray, strategy: str = "reference"
+    ) -> np.ndarray:
+        """One label volume, from 3D boxes; see inference.volume for the strategies.
+
+        Args:
+            volume: (D, H, W) or (D, H, W, 3).
+            boxes: (N, 6) or (6,), x_min, y_min, z_min, x_max, y_max, z_max, inclusive.
+        Returns:
+            (D, H, W), uint8, or uint16 for more than 255 boxes.
+        """
+        boxes = np.reshape(boxes, (-1, 6))
+        labels = np.zeros(volume.shape[:3], label_dtype(len(boxes)))
+        for z, label, region in segment_volume(self.engine, volume, boxes, strategy):
+            paint(labels[z], region, label)
+        return labels
+
+    def _current_frame(self) -> Frame:
+        if self._frame is None:
+            raise RuntimeError("call set_image(image) before predict(...)")
+        return self._frame
+
+
+def label_dtype(count: int) -> type[np.unsignedinteger]:
+    """The smallest of the two label types that holds `count` labels."""
+    return np.uint8 if count <= 255 else np.uint16
+
+
+def paint(labels: np.ndarray, region: Region, label: int) -> None:
+    """Writes a label into (H, W) where the mask is set; a higher label stays.
+
+    The reference paints box after box, so the later one wins; the maximum says the same and does
+    not depend on the order in which slices are worked on.
+    """
+    target = labels[region.rows, region.columns]
+    np.maximum(target, region.mask * labels.dtype.type(label), out=target)

@@ -1,0 +1,150 @@
+"""Between an image's own frame and the network's 256x256 input. NumPy and OpenCV only.
+
+What is computed here is the reference's to the pixel; the order of steps and the roundings matter
+(resize in the image's own dtype, then normalise, then pad; truncate scaled boxes).
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+INPUT_SIZE = 256
+MASK_BOX_MARGIN = 3  # pixels of the input frame around a mask that becomes the next slice's box
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How an image of height x width lies in the top left corner of the input square."""
+
+    height: int
+    width: int
+    size: int = INPUT_SIZE
+
+    @property
+    def scale(self) -> float:
+        return self.size / max(self.height, self.width)
+
+    @property
+    def inner_height(self) -> int:
+        return max(1, int(self.height * self.scale + 0.5))
+
+    @property
+    def inner_width(self) -> int:
+        return max(1, int(self.width * self.scale + 0.5))
+
+
+class Region(NamedTuple):
+    """A mask where it can be non-zero: `mask` lies at `rows`, `columns` of the image."""
+
+    rows: slice
+    columns: slice
+    mask: np.ndarray  # bool
+
+
+def to_input(image: np.ndarray, frame: Frame) -> np.ndarray:
+    """Resizes by area to the frame, scales to [0, 1] by the image's own extremes, pads with zeros.
+
+    Args:
+        image: (H, W, 3) or grey (H, W); uint8, uint16, int16, float32 or float64.
+    Returns:
+        (256, 256, 3) float32.
+    """
+    image = _resize_by_area(image, frame)
+    image = image if image.dtype == np.float32 else image.astype(np.float64)
+    low, high = image.min(), image.max()
+    image = (image - low) / max(high - low, 1e-8)
+    padded = np.zeros((frame.size, frame.size, 3), np.float32)
+    inner = padded[: frame.inner_height, : frame.inner_width]
+    inner[...] = image if image.ndim == 3 else image[..., None]
+    return padded
+
+
+def boxes_to_input(boxes: np.ndarray, frame: Frame) -> np.ndarray:
+    """Boxes (N, 4) in image pixels to the input frame, truncated as the reference does; float32."""
+    return np.trunc(boxes.astype(np.float64) * frame.scale).astype(np.float32)
+
+
+def mask_from_logits(logits: np.ndarray, frame: Frame) -> Region:
+    """The mask, logits > 0, at the image's size.
+
+    The padding is cut off and the logits are interpolated bilinearly (half-pixel centres, no
+    antialiasing: torch's `interpolate`), but only around positive logits: elsewhere all four
+    neighbours are at most 0, and so is every value between them. Many boxes on a large image
+    then cost what their masks cover.
+
+    Args:
+        logits: (256, 256) float32.
+    """
+    logits = logits[: frame.inner_height, : frame.inner_width]
+    positive = logits > 0
+    rows = _interpolation(frame.inner_height, frame.height, positive.any(axis=1))
+    columns = _interpolation(frame.inner_width, frame.width, positive.any(axis=0))
+    if rows is None or columns is None:
+        return Region(slice(0, 0), slice(0, 0), np.zeros((0, 0), bool))
+    near, far, weight = rows.near, rows.far, rows.weight[:, None]
+    lines = logits[near] * (1 - weight) + logits[far] * weight
+    near, far, weight = columns.near, columns.far, columns.weight
+    values = lines[:, near] * (1 - weight) + lines[:, far] * weight
+    return Region(rows.target, columns.target, values > 0)
+
+
+class _Interpolation(NamedTuple):
+    target: slice  # of the output
+    near: np.ndarray
+    far: np.ndarray
+    weight: np.ndarray  # of `far`
+
+
+def _interpolation(source: int, target: int, positive: np.ndarray) -> _Interpolation | None:
+    """Linear interpolation along one axis, for those targets that touch a positive source."""
+    where = np.flatnonzero(positive)
+    if where.size == 0:
+        return None
+    step = np.float32(source) / np.float32(target)  # torch computes in float32 here
+    position = (np.arange(target, dtype=np.float32) + np.float32(0.5)) * step - np.float32(0.5)
+    position = np.maximum(position, 0)
+    near = np.minimum(position.astype(np.int64), source - 1)
+    far = np.minimum(near + 1, source - 1)
+    touched = np.flatnonzero((far >= where[0]) & (near <= where[-1]))
+    if touched.size == 0:  # a strong reduction samples points and may step over a small mask
+        return None
+    span = slice(touched[0], touched[-1] + 1)
+    return _Interpolation(span, near[span], far[span], (position - near)[span].astype(np.float32))
+
+
+def box_from_mask(region: Region, frame: Frame, value: int) -> np.ndarray | None:
+    """The box that a mask prompts the next slice with, (4,) in the input frame, or None.
+
+    The reference resizes the mask by area with its label as foreground value, and rounds: a pixel
+    survives where about 1/(2·value) of it is covered. `value` 1 takes that dependence away. The box
+    is widened by a margin and clamped to the square, which may reach into the padding.
+    """
+    mask = np.zeros((frame.height, frame.width), np.uint8 if value < 256 else np.uint16)
+    mask[region.rows, region.columns] = region.mask * mask.dtype.type(value)
+    return bounding_box(_resize_by_area(mask, frame) > 0, MASK_BOX_MARGIN, frame.size)
+
+
+def bounding_box(mask: np.ndarray, margin: int, size: int) -> np.ndarray | None:
+    """x_min, y_min, x_max, y_max (inclusive) of a 2D mask, widened, clamped to [0, size]; or None."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if rows.size == 0:
+        return None
+    low = np.maximum([columns[0] - margin, rows[0] - margin], 0)
+    high = np.minimum([columns[-1] + margin, rows[-1] + margin], size)
+    return np.concatenate([low, high]).astype(np.float32)
+
+
+def _resize_by_area(image: np.ndarray, frame: Frame) -> np.ndarray:
+    size = (frame.inner_width, frame.inner_height)
+    if image.shape[:2] == size[::-1]:
+        return image
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def resize_labels(labels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A label image (H, W) to another size by nearest neighbour (OpenCV's, as the reference)."""
+    if labels.shape == (height, width):
+        return labels
+    return cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
