@@ -1,0 +1,77 @@
+"""From a scanner's values to the 0-255 that the network was trained on."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+_PERCENTILES = (0.5, 99.5)
+
+
+@dataclass(frozen=True)
+class IntensityOptions:
+    """How values become grey levels.
+
+    modality: "CT" is windowed (level, width in HU); anything else is clipped to the 0.5 and 99.5
+    percentiles of its values above zero, and what was exactly 0 stays 0.
+    scaling: `window` maps the limits to 0 and 255, rounding, so that one HU is one grey level in
+    every case; `reference` maps the clipped data's own extremes, truncating, as the reference
+    does. fill_nan: the value that stands for NaN and infinities; None refuses them.
+    """
+
+    modality: str = "CT"
+    level: float = 40.0
+    width: float = 400.0
+    scaling: Literal["window", "reference"] = "window"
+    fill_nan: float | None = None
+
+    def __post_init__(self):
+        if self.width <= 0:
+            raise ValueError(f"the window's width is {self.width:g}; expected more than 0")
+
+
+def to_uint8(array: np.ndarray, options: IntensityOptions) -> np.ndarray:
+    """Maps values to 0-255 by the options; a constant array becomes 0. Raises ValueError on NaN.
+
+    Any shape. 8-bit data of no CT is left as it is under `window` if it fills 0-255 already.
+    Source: the reference's `pre_CT_MR.py`.
+    """
+    array = _finite(array, options.fill_nan)
+    low, high = _limits(array, options)
+    clipped = np.clip(array, low, high)
+    if options.scaling == "reference":
+        low, high = float(clipped.min()), float(clipped.max())
+    if not high > low:
+        return np.zeros(array.shape, np.uint8)
+    # float64 like the reference: truncation makes the last bit visible.
+    dtype = np.float64 if options.scaling == "reference" else np.float32
+    scaled = (clipped.astype(dtype) - low) / (high - low) * 255.0
+    if options.scaling == "window":
+        scaled = np.round(scaled)
+    if options.modality != "CT":
+        scaled[array == 0] = 0
+    return scaled.astype(np.uint8)
+
+
+def _limits(array: np.ndarray, options: IntensityOptions) -> tuple[float, float]:
+    if options.modality == "CT":
+        return options.level - options.width / 2, options.level + options.width / 2
+    positive = array[array > 0]
+    if not positive.size:  # nothing to take percentiles of: the values' own range
+        return float(array.min()), float(array.max())
+    low, high = np.percentile(positive, _PERCENTILES)
+    return float(low), float(high)
+
+
+def _finite(array: np.ndarray, fill: float | None) -> np.ndarray:
+    if array.size == 0:
+        raise ValueError("the image holds no voxels at all; expected at least one")
+    if array.dtype.kind != "f" or np.isfinite(array).all():
+        return array
+    if fill is None:
+        count = int((~np.isfinite(array)).sum())
+        raise ValueError(
+            f"{count} values are NaN or infinite; --fill-nan VALUE says what stands in their place "
+            "(-1024 for air in CT, 0 for MR and PET)"
+        )
+    return np.where(np.isfinite(array), array, array.dtype.type(fill))

@@ -1,0 +1,54 @@
+"""Cleaning label maps: labels dropped, instances split, dust removed (connected-components-3d)."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import cc3d
+import numpy as np
+
+
+def drop_labels(labels: np.ndarray, unwanted: Sequence[int]) -> np.ndarray:
+    """The labels with the unwanted ones set to background."""
+    return np.where(np.isin(labels, unwanted), labels.dtype.type(0), labels)
+
+
+def split_instances(labels: np.ndarray, label: int) -> np.ndarray:
+    """One label's connected parts (26- or 8-connected) become labels of their own.
+
+    They are numbered after the largest remaining label, as in the reference. Returns uint16.
+    """
+    rest = drop_labels(labels, [label]).astype(np.uint16)
+    parts = components(labels == label)
+    offset = int(rest.max(initial=0))
+    if offset + int(parts.max(initial=0)) > 65535:
+        raise ValueError(
+            f"label {label} has {parts.max()} separate parts; at most 65535 labels fit"
+        )
+    return np.where(parts > 0, (parts + offset).astype(np.uint16), rest)
+
+
+def components(mask: np.ndarray) -> np.ndarray:
+    """Connected parts of a boolean (D, H, W) or (H, W) mask as 1, 2, ...; diagonals connect."""
+    return cc3d.connected_components(
+        np.ascontiguousarray(mask), connectivity=26 if mask.ndim == 3 else 8
+    )
+
+
+def remove_dust(labels: np.ndarray, min_voxels: int, min_pixels: int) -> np.ndarray:
+    """Drops parts smaller than `min_voxels` in 3D, then smaller than `min_pixels` in each slice.
+
+    labels: (D, H, W), or (H, W), where only `min_pixels` counts. Parts are 26- (8-) connected
+    voxels of one label. Source: the reference's `pre_CT_MR.py`.
+    """
+    if labels.ndim == 2:
+        return _dust(labels, min_pixels, 8)
+    cleaned = _dust(labels, min_voxels, 26)
+    return np.stack([_dust(s, min_pixels, 8) if s.any() else s for s in cleaned])
+
+
+def _dust(labels: np.ndarray, threshold: int, connectivity: Literal[8, 26]) -> np.ndarray:
+    if threshold <= 1:
+        return labels
+    return cc3d.dust(
+        np.ascontiguousarray(labels), threshold=threshold, connectivity=connectivity, in_place=False
+    )
