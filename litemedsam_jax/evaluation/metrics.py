@@ -91,7 +91,7 @@ def dice_per_label(gts: np.ndarray, segs: np.ndarray) -> dict[int, float]:
 def score_case(
     gts: np.ndarray,
     segs: np.ndarray,
-    spacing: Sequence[float] | None = None,
+    spacing: Sequence[float] | np.ndarray | None = None,
     *,
     corrected: bool = False,
     nsd: bool = True,
@@ -166,7 +166,9 @@ def _labels(counts: VoxelCounts, corrected: bool) -> list[int]:
     return list(range(1, int(present[-1]) + 1)) if len(present) else []
 
 
-def _grid_spacing(ndim: int, spacing: Sequence[float] | None, corrected: bool) -> tuple[float, ...]:
+def _grid_spacing(
+    ndim: int, spacing: Sequence[float] | np.ndarray | None, corrected: bool
+) -> tuple[float, ...]:
     if ndim == 2:
         return (1.0, 1.0) if corrected else (1.0, 1.0, 1.0)
     values = np.asarray((1.0, 1.0, 1.0) if spacing is None else spacing, np.float64)

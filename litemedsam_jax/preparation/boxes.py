@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from litemedsam_jax.preparation.volumes import Geometry
+from litemedsam_jax.preparation.geometry import Geometry
 
 UNITS = ("voxel", "mm", "mm-ras")
 _FLAT = ("x_min", "y_min", "x_max", "y_max")

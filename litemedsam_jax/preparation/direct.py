@@ -1,17 +1,17 @@
-"""Segmenting files as they are found: image files and boxes in, label files of their kind out."""
+"""Segmenting files as they are found: image files and boxes in, label files of their kind out.
+
+SimpleITK and Pillow are imported only for the files that need them.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from litemedsam_jax.files import replacing
 from litemedsam_jax.preparation import naming
+from litemedsam_jax.preparation.geometry import Geometry
 from litemedsam_jax.preparation.intensity import IntensityOptions
-
-if TYPE_CHECKING:  # SimpleITK is imported only for a volume
-    from litemedsam_jax.preparation.volumes import Geometry
 
 # What people put at the end of an image's name and leave out of its mask's, or exchange.
 _IMAGE_ENDINGS = ("_0000", "_image", "_img", "_images")
@@ -48,7 +48,7 @@ class FileCase:
     imgs: np.ndarray
     boxes: np.ndarray
     labels: np.ndarray
-    geometry: "Geometry | None" = None
+    geometry: Geometry | None = None
     intensity: IntensityOptions = field(default_factory=IntensityOptions)
 
     @property
@@ -154,7 +154,7 @@ def _prompts(
     name: str,
     source: BoxSource,
     shape: tuple[int, ...],
-    geometry: "Geometry | None",
+    geometry: Geometry | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     from litemedsam_jax.preparation import boxes as box_files
 

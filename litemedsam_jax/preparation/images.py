@@ -44,9 +44,9 @@ def read_picture(path: str | Path, intensity: IntensityOptions | None = None) ->
 def read_mask(path: str | Path, *, fill_outlines: bool = False) -> np.ndarray:
     """Reads a mask picture as (H, W) labels, uint8 or uint16.
 
-    Numbers (grey or palette) are labels as they stand, but a mask of two values is 0 and 1; each
-    colour of an RGB mask is a label, by its first pixel; a JPEG, whose values are
-    smeared, is cut at one half. fill_outlines: a drawn contour stands for what it encloses.
+    Numbers (grey or palette) are labels as they stand, but white on black is 1; each colour of an
+    RGB mask is a label, numbered by its first pixel; a JPEG, whose values are smeared, is cut at
+    one half. fill_outlines: a drawn contour stands for what it encloses.
     """
     mode, lossy = _probe(Path(path))
     if mode == "CMYK":
@@ -56,7 +56,7 @@ def read_mask(path: str | Path, *, fill_outlines: bool = False) -> np.ndarray:
             labels = np.asarray(image if mode == "P" else image.convert("P"))
     else:
         labels = _mask_values(_pixels(Path(path)), lossy, path)
-    if len(np.unique(labels)) <= 2 and labels.min(initial=1) == 0:
+    if np.isin(labels, (0, np.iinfo(labels.dtype).max)).all():
         labels = (labels > 0).astype(np.uint8)
     return _filled(labels) if fill_outlines else labels
 

@@ -8,46 +8,7 @@ import SimpleITK as sitk
 
 from litemedsam_jax.files import replacing
 from litemedsam_jax.preparation import dicom, naming
-
-# Two grids are one if their points lie closer than this part of a voxel: headers round.
-_SAME_PLACE = 0.05
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """Where a grid lies in the patient (millimetres, LPS, as in DICOM), in x, y, z order.
-
-    size: voxels. spacing: mm. origin: centre of voxel (0, 0, 0). direction: 3x3 cosines, by rows.
-    flat: the file itself is two-dimensional, and the volume's one slice stands for it.
-    """
-
-    size: tuple[int, int, int]
-    spacing: tuple[float, float, float]
-    origin: tuple[float, float, float]
-    direction: tuple[float, ...]
-    flat: bool = False
-
-    def to_index(self, points: np.ndarray) -> np.ndarray:
-        """Physical points (N, 3) in mm (LPS) to continuous voxel indices x, y, z."""
-        axes = np.reshape(self.direction, (3, 3)) * np.asarray(self.spacing)
-        return np.linalg.solve(axes, (np.asarray(points, np.float64) - self.origin).T).T
-
-    def to_points(self, indices: np.ndarray) -> np.ndarray:
-        """Voxel indices (N, 3) x, y, z to physical points in mm (LPS)."""
-        axes = np.reshape(self.direction, (3, 3)) * np.asarray(self.spacing)
-        return np.asarray(indices, np.float64) @ axes.T + self.origin
-
-    def corners(self) -> np.ndarray:
-        """Centres of the 8 corner voxels, (8, 3) in mm."""
-        last = np.array(self.size) - 1
-        return self.to_points(np.array(list(np.ndindex(2, 2, 2))) * last)
-
-    def same_as(self, other: "Geometry") -> bool:
-        """Whether both grids have their voxels at the same places, index by index."""
-        if self.size != other.size:
-            return False
-        shift = np.abs(self.corners() - other.corners()).max()
-        return bool(shift <= _SAME_PLACE * min(self.spacing))
+from litemedsam_jax.preparation.geometry import SAME_PLACE, Geometry
 
 
 @dataclass(frozen=True)
@@ -180,7 +141,7 @@ def _demand_same_lattice(source: Geometry, target: Geometry, path: str | Path) -
     whole = np.round(steps)
     straight = np.abs(steps - whole).max() * max(source.size) <= 0.5
     one_to_one = straight and (whole.sum(0) == 1).all() and (whole.sum(1) == 1).all()
-    if one_to_one and np.abs(indices[0] - np.round(indices[0])).max() <= _SAME_PLACE:
+    if one_to_one and np.abs(indices[0] - np.round(indices[0])).max() <= SAME_PLACE:
         return
     raise ValueError(
         f"{path}: the mask's voxels ({_times(source.size)} of {_mm(source)}) are not those of the "
