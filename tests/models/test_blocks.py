@@ -1,0 +1,131 @@
+"""Each block of LiteMedSAM, every tensor random, on the oracle's own input, at a block's bound."""
+
+import jax
+import numpy as np
+import pytest
+import torch
+
+from litemedsam_jax.config import Execution, lite_medsam
+from litemedsam_jax.models import tiny_vit
+from litemedsam_jax.models.layers import Conv, LayerNorm
+from litemedsam_jax.models.mask_decoder import TwoWayBlock, TwoWayTransformer
+from litemedsam_jax.models.tiny_vit import MBConv, PatchEmbed, PatchMerging, TinyViTBlock
+from litemedsam_jax.weights.folding import fold
+from tests.parity import BLOCK, exact, nhwc, part, record_inputs, relative_error
+
+CONFIG = lite_medsam()
+STAGES = CONFIG.image_encoder.stages
+NAMES = ["patch_embed", "layers.0.blocks.0", "layers.0.blocks.1", "layers.0.downsample"]
+NAMES += [f"layers.1.blocks.{i}" for i in range(2)] + ["layers.1.downsample"]
+NAMES += [f"layers.2.blocks.{i}" for i in range(6)] + ["layers.2.downsample"]
+NAMES += [f"layers.3.blocks.{i}" for i in range(2)]
+
+
+@pytest.fixture(scope="module")
+def given(random_oracle):
+    """What each module of the random encoder is given for a random image."""
+    image = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(3))
+    encoder = random_oracle.image_encoder
+    return record_inputs(encoder, lambda: encoder(image))
+
+
+@pytest.fixture(scope="module")
+def folded_variables(random_weights):
+    return fold(random_weights.variables)
+
+
+def _ours(name: str, execution: Execution):
+    encoder = CONFIG.image_encoder
+    if name == "patch_embed":
+        return PatchEmbed(encoder, execution)
+    stage = STAGES[int(name.split(".")[1])]
+    if name.endswith("downsample"):
+        width = STAGES[int(name.split(".")[1]) + 1].dim
+        return PatchMerging(width, stage.downsample_stride, execution)
+    if name.startswith("layers.0"):
+        return MBConv(encoder.expansion, execution)
+    return TinyViTBlock(stage, encoder.mlp_ratio, execution)
+
+
+def _image(tensor: np.ndarray) -> np.ndarray:
+    """Torch's images (B, C, H, W), or tokens (B, H·W, C) of a square grid, as (B, H, W, C)."""
+    if tensor.ndim == 4:
+        return nhwc(tensor)
+    side = round(tensor.shape[1] ** 0.5)
+    return np.asarray(tensor).reshape(tensor.shape[0], side, side, -1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_encoder_block(name, given, random_oracle, random_weights, folded_variables):
+    """Plain, and folded where the block is the first of its stage."""
+    (x,) = given[name]
+    expected = _image(exact(random_oracle.image_encoder.get_submodule(name), x))
+    path = "image_encoder/" + name.replace(".blocks.", "/blocks_").replace(
+        "layers.", "layers_"
+    ).replace(".downsample", "/downsample")
+    weights = {False: random_weights.variables, True: folded_variables}
+    for folded in (False,) if name[-1].isdigit() and name[-1] != "0" else (False, True):
+        ours = _ours(name, Execution(folded=folded))
+        apply = jax.jit(lambda v, x, ours=ours: ours.apply(v, x, False))
+        result = apply(part(weights[folded], path), _image(x))
+        assert relative_error(result, expected) < BLOCK
+
+
+def test_neck(given, random_oracle, random_weights):
+    (x,) = given["neck"]
+    expected = nhwc(exact(random_oracle.image_encoder.neck, x))
+    result = nhwc(x)
+    layers = tiny_vit.make_neck(256, Execution())
+    assert [type(layer) for layer in layers] == [Conv, LayerNorm, Conv, LayerNorm]
+    for index, layer in enumerate(layers):
+        variables = part(random_weights.variables, f"image_encoder/neck_{index}")
+        result = jax.jit(layer.apply)(variables, result)
+    assert relative_error(result, expected) < BLOCK
+
+
+@pytest.fixture(scope="module")
+def tokens_and_image():
+    generator = torch.Generator().manual_seed(4)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    return normal(3, 7, 256), normal(3, 256, 64, 64), normal(1, 256, 64, 64)
+
+
+def _as_rows(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.flatten(2).permute(0, 2, 1)
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_two_way_block(index, tokens_and_image, random_oracle, random_weights):
+    tokens, image, positions = tokens_and_image
+    image, positions = _as_rows(image), _as_rows(positions)
+    prompt = torch.randn(3, 7, 256, generator=torch.Generator().manual_seed(5))
+    if index == 0:
+        image = image[:1]  # as in the network: the first block's image is shared by the prompts
+    theirs = random_oracle.mask_decoder.transformer.layers[index]
+    expected = exact(theirs, tokens, image.expand(3, -1, -1), prompt, positions.expand(3, -1, -1))
+    ours = TwoWayBlock(CONFIG.mask_decoder, Execution(), first=index == 0)
+    variables = part(random_weights.variables, f"mask_decoder/transformer/layers_{index}")
+    result = jax.jit(ours.apply)(
+        variables, *(t.numpy()[None] for t in (tokens, image, prompt)), positions[0].numpy()
+    )
+    for mine, reference in zip(result, expected, strict=True):
+        assert relative_error(mine[0], reference) < BLOCK
+
+
+def test_two_way_transformer(tokens_and_image, random_oracle, random_weights):
+    tokens, image, positions = tokens_and_image
+    theirs = random_oracle.mask_decoder.transformer
+    expected = exact(theirs, image, positions.expand(3, -1, -1, -1), tokens)
+    ours = TwoWayTransformer(CONFIG.mask_decoder, Execution())
+    variables = part(random_weights.variables, "mask_decoder/transformer")
+    result = jax.jit(ours.apply)(
+        variables,
+        tokens.numpy()[None],
+        _as_rows(image).numpy()[None],
+        _as_rows(positions)[0].numpy(),
+    )
+    for mine, reference in zip(result, expected, strict=True):
+        assert relative_error(mine[0], reference) < BLOCK
