@@ -14,7 +14,7 @@ def scroll(
     image: np.ndarray,
     boxes: np.ndarray | None,
     segs: np.ndarray | None,
-    spacing: Sequence[float] | None = None,
+    spacing: Sequence[float] | np.ndarray | None = None,
     names: Sequence[str] | None = None,
 ) -> Iterator[np.ndarray]:
     """Each slice of a volume, drawn as in `visualize.case_overlay`; all frames of one size."""

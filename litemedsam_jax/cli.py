@@ -11,6 +11,7 @@ COMMANDS = {
     "segment": ("litemedsam_jax.commands.segment", "segment images and volumes inside boxes"),
     "convert": ("litemedsam_jax.commands.convert", "PyTorch checkpoint to safetensors, and back"),
     "evaluate": ("litemedsam_jax.commands.evaluate", "score masks against ground truth"),
+    "compare": ("litemedsam_jax.commands.compare", "two sets of masks side by side"),
 }
 
 
@@ -45,4 +46,6 @@ def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
 def _usage() -> str:
     width = max(map(len, COMMANDS))
     rows = "\n".join(f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items())
-    return f"usage: litemedsam COMMAND [options]      (litemedsam COMMAND --help tells more)\n\n{rows}"
+    return (
+        f"usage: litemedsam COMMAND [options]      (litemedsam COMMAND --help tells more)\n\n{rows}"
+    )

@@ -4,12 +4,13 @@ Drawn with OpenCV alone, so that importing this costs the commands nothing, and 
 choice: the same case gives the same bytes. Label k has the same colour in every picture.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from litemedsam_jax import page
 from litemedsam_jax.files import replacing
 
 # RGB, told apart on grey and on tissue, neighbours far from each other. Label k: (k - 1) mod 20.
@@ -19,9 +20,6 @@ COLOURS = (
     (0, 229, 255), (255, 110, 64), (179, 136, 255), (255, 245, 157), (0, 200, 83),
     (244, 143, 177), (128, 216, 255), (215, 190, 105), (165, 214, 167), (240, 98, 146),
 )  # fmt: skip
-_BACKGROUND, _TEXT, _QUIET = (22, 22, 26), (235, 235, 235), (160, 160, 165)
-_FONT, _GAP = cv2.FONT_HERSHEY_SIMPLEX, 8
-_LEGEND_LINES = 4
 
 
 def colour(label: int) -> tuple[int, int, int]:
@@ -65,7 +63,7 @@ def overlay(
         cv2.rectangle(picture, first.tolist(), last.tolist(), colour(label), line, cv2.LINE_AA)
         # Colours repeat after 20 labels; the number does not.
         corner = (int(first[0]), int(first[1]) - 4 if first[1] > 16 else int(first[1]) + 13)
-        cv2.putText(picture, str(label), corner, _FONT, 0.38, colour(label), 1, cv2.LINE_AA)
+        cv2.putText(picture, str(label), corner, page.FONT, 0.38, colour(label), 1, cv2.LINE_AA)
     return picture
 
 
@@ -73,7 +71,7 @@ def case_overlay(
     image: np.ndarray,
     boxes: np.ndarray | None,
     segs: np.ndarray | None,
-    spacing: Sequence[float] | None = None,
+    spacing: Sequence[float] | np.ndarray | None = None,
     *,
     gts: np.ndarray | None = None,
     names: Sequence[str] | None = None,
@@ -95,8 +93,8 @@ def case_overlay(
         chosen = _slices(image, boxes, segs if segs is not None else gts, slices)
         side = 640 if len(chosen) == 1 else 400
         tiles = [slice_tile(image, boxes, segs, z, ratio, gts=gts, side=side) for z in chosen]
-    rows = [_beside(tiles[i : i + 2]) for i in range(0, len(tiles), 2)]
-    return with_legend(_below(rows), labels_of(boxes, segs, gts), names)
+    rows = [page.beside(tiles[i : i + 2]) for i in range(0, len(tiles), 2)]
+    return with_legend(page.below(rows), labels_of(boxes, segs, gts), names)
 
 
 def write_overlay(
@@ -104,7 +102,7 @@ def write_overlay(
     image: np.ndarray,
     boxes: np.ndarray | None,
     segs: np.ndarray | None,
-    spacing: Sequence[float] | None = None,
+    spacing: Sequence[float] | np.ndarray | None = None,
     **options,
 ) -> None:
     """Writes `case_overlay` (see there for the arguments) as PNG, or as the path's suffix says."""
@@ -138,10 +136,36 @@ def slice_tile(
 
 
 def with_legend(
-    page: np.ndarray, labels: Sequence[int], names: Sequence[str] | None = None
+    picture: np.ndarray, labels: Sequence[int], names: Sequence[str] | None = None
 ) -> np.ndarray:
-    """The page with a line below it that tells each label's colour."""
-    return _below([page, _legend(labels, names, page.shape[1])])
+    """The picture with a line below it that tells each label's colour."""
+    entries = [
+        (colour(label), names[label - 1] if names and label <= len(names) else f"label {label}")
+        for label in labels
+    ]
+    return page.below([picture, page.legend(entries, picture.shape[1])])
+
+
+def panels(
+    image: np.ndarray,
+    boxes: np.ndarray | None,
+    masks: Mapping[str, np.ndarray | None],
+    ratio: float = 1.0,
+    side: int = 480,
+) -> np.ndarray:
+    """One picture or slice (H, W[, 3]) bare, then once with each of the masks, all titled.
+
+    boxes: (N, 4), drawn on all but a panel called `ground truth`. ratio: as of `aspect`. side: the
+    longer side of a panel in pixels.
+    """
+    height, width = image.shape[0] * ratio, image.shape[1]
+    scale = side / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    drawn = [page.titled("image", overlay(image, None, size=size))]
+    for name, labels in masks.items():
+        prompts = None if name.startswith("ground truth") else boxes
+        drawn.append(page.titled(name, overlay(image, labels, prompts, size=size)))
+    return page.beside(drawn)
 
 
 def is_volume(image: np.ndarray, boxes: np.ndarray | None, segs: np.ndarray | None) -> bool:
@@ -177,31 +201,30 @@ def _draw_masks(picture: np.ndarray, segs: np.ndarray, fill: float, line: int) -
 
 
 def _tile(image, boxes, segs, gts, ratio: float, side: int, title: str) -> np.ndarray:
-    height, width = image.shape[0] * ratio, image.shape[1]
-    scale = side / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    panels = [("image", None, None), ("boxes and masks", segs, boxes)]
-    if gts is not None:
-        panels.append(("ground truth", gts, None))
-    drawn = []
-    for name, labels, prompts in panels:
-        picture = overlay(image, labels, prompts, size=size)
-        drawn.append(_below([_line_of_text(name, picture.shape[1]), picture], gap=0))
-    tile = _beside(drawn)
-    return _below([_line_of_text(title, tile.shape[1]), tile], gap=0) if title else tile
+    masks = {"boxes and masks": segs} | ({} if gts is None else {"ground truth": gts})
+    tile = panels(image, boxes, masks, ratio, side)
+    return page.titled(title, tile) if title else tile
 
 
-def _slices(image, boxes, segs, count: int) -> list[int]:
-    depth = len(image)
-    first, last = 0, depth - 1
+def middle_slice(image: np.ndarray, boxes: np.ndarray | None, segs: np.ndarray | None) -> int:
+    """The slice at which the propagation of the boxes' whole range would start."""
+    first, last = _shown_range(len(image), boxes, segs)
+    return first + (last - first) // 2
+
+
+def _shown_range(depth: int, boxes, segs) -> tuple[int, int]:
+    """First and last slice that boxes, or else masks, reach."""
     if boxes is not None and np.size(boxes):
         values = np.asarray(boxes, np.float64).reshape(-1, 6)
         first = int(np.clip(values[:, 2].min(), 0, depth - 1))
-        last = int(np.clip(values[:, 5].max(), first, depth - 1))
-    elif segs is not None and segs.any():
-        found = np.flatnonzero(segs.reshape(depth, -1).any(axis=1))
-        first, last = int(found[0]), int(found[-1])
-    middle = first + (last - first) // 2  # the slice at which the propagation starts
+        return first, int(np.clip(values[:, 5].max(), first, depth - 1))
+    found = np.flatnonzero([s.any() for s in segs]) if segs is not None else np.zeros(0)
+    return (int(found[0]), int(found[-1])) if len(found) else (0, depth - 1)
+
+
+def _slices(image, boxes, segs, count: int) -> list[int]:
+    first, last = _shown_range(len(image), boxes, segs)
+    middle = middle_slice(image, boxes, segs)
     spread = [first + round((last - first) * (i + 0.5) / count) for i in range(count)]
     nearest = min(range(count), key=lambda i: abs(spread[i] - middle))
     spread[nearest] = middle
@@ -214,69 +237,10 @@ def labels_of(
     """The labels that a picture of these shows, ascending."""
     found = set(range(1, (0 if boxes is None else len(boxes)) + 1))
     for labels in (segs, gts):
-        if labels is not None:
-            found |= set(np.flatnonzero(np.bincount(np.ravel(labels).astype(np.int64))).tolist())
+        # By slice: bincount widens what it counts to 8 bytes a voxel.
+        for part in () if labels is None else labels if labels.ndim == 3 else [labels]:
+            found |= set(np.flatnonzero(np.bincount(part.ravel())).tolist())
     return sorted(found - {0})
-
-
-def _legend(labels: Sequence[int], names: Sequence[str] | None, width: int) -> np.ndarray:
-    entries = [
-        (label, names[label - 1] if names and label <= len(names) else f"label {label}")
-        for label in labels
-    ]
-    lines: list[np.ndarray] = [_line_of_text("", width)]
-    x = _GAP
-    for i, (label, text) in enumerate(entries):
-        needed = 22 + _text_width(text) + 16
-        if x + needed > width and x > _GAP:
-            if len(lines) == _LEGEND_LINES:
-                more = f"... and {len(entries) - i} more"
-                lines.append(_line_of_text(more, width))
-                break
-            lines.append(_line_of_text("", width))
-            x = _GAP
-        cv2.rectangle(lines[-1], (x, 6), (x + 14, 18), colour(label), -1)
-        _write(lines[-1], text, x + 22)
-        x += needed
-    return np.concatenate(lines)
-
-
-def _line_of_text(text: str, width: int) -> np.ndarray:
-    line = np.full((24, width, 3), _BACKGROUND, np.uint8)
-    _write(line, text, _GAP, _QUIET)
-    return line
-
-
-def _write(line: np.ndarray, text: str, x: int, ink: tuple[int, int, int] = _TEXT) -> None:
-    # OpenCV's font has ASCII only; anything else would come out as question marks of its own.
-    plain = text.encode("ascii", "replace").decode()
-    cv2.putText(line, plain, (x, 17), _FONT, 0.45, ink, 1, cv2.LINE_AA)
-
-
-def _text_width(text: str) -> int:
-    return cv2.getTextSize(text.encode("ascii", "replace").decode(), _FONT, 0.45, 1)[0][0]
-
-
-def _beside(pictures: Sequence[np.ndarray]) -> np.ndarray:
-    height = max(p.shape[0] for p in pictures)
-    width = sum(p.shape[1] for p in pictures) + _GAP * (len(pictures) - 1)
-    page = np.full((height, width, 3), _BACKGROUND, np.uint8)
-    x = 0
-    for picture in pictures:
-        page[: picture.shape[0], x : x + picture.shape[1]] = picture
-        x += picture.shape[1] + _GAP
-    return page
-
-
-def _below(pictures: Sequence[np.ndarray], gap: int = _GAP) -> np.ndarray:
-    turned = [p.transpose(1, 0, 2) for p in pictures]
-    height = sum(p.shape[0] for p in pictures) + gap * (len(pictures) - 1)
-    page = np.full((height, max(p.shape[0] for p in turned), 3), _BACKGROUND, np.uint8)
-    y = 0
-    for picture in pictures:
-        page[y : y + picture.shape[0], : picture.shape[1]] = picture
-        y += picture.shape[0] + gap
-    return page
 
 
 def _as_rgb(image: np.ndarray) -> np.ndarray:
@@ -287,7 +251,7 @@ def _as_rgb(image: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(image if image.ndim == 3 else np.repeat(image[..., None], 3, 2))
 
 
-def aspect(spacing: Sequence[float] | None) -> float:
+def aspect(spacing: Sequence[float] | np.ndarray | None) -> float:
     """Height of a pixel for width 1."""
     values = np.asarray((1.0, 1.0) if spacing is None else spacing, np.float64).ravel()
     if values.size < 2 or not np.isfinite(values[:2]).all() or (values[:2] <= 0).any():

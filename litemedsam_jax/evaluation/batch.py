@@ -28,11 +28,15 @@ class ScoreOptions:
 
 @dataclass(frozen=True)
 class Pair:
-    """A case's masks and ground truth; `case` is the name for the tables."""
+    """A case's masks and ground truth; `case` is the name for the tables.
+
+    gt_key: the truth's array in an npz, `gts` unless masks stand for the truth.
+    """
 
     case: str
     seg: Path
     gt: Path
+    gt_key: str = "gts"
 
 
 @dataclass(frozen=True)
@@ -43,17 +47,20 @@ class Scores:
     failed: dict[str, str]
 
 
-def find_pairs(segs: Path, gts: Path) -> tuple[list[Pair], dict[str, str]]:
+def find_pairs(
+    segs: Path, gts: Path, truth_key: str | None = None
+) -> tuple[list[Pair], dict[str, str]]:
     """Pairs the files of two folders (or two files) by name; also what lacks its partner.
 
     The kind may differ (a NIfTI mask, an npz truth), and so may endings like `_mask`. Raises
     ValueError if there is nothing to score.
     """
+    key = truth_key or "gts"
     truths, masks = naming.cases_in(gts), naming.cases_in(segs)
     if not truths:
         raise ValueError(f"{gts}: holds no ground truth (.npz, .nii.gz, .nrrd, .mha, .png, ...)")
     if segs.is_file() and gts.is_file():
-        return [Pair(_case_name(gts), segs, gts)], {}
+        return [Pair(_case_name(gts), segs, gts, key)], {}
     exact = {path.name: path for path in masks}
     loose = {_key(path): path for path in masks}
     pairs, missing = [], {}
@@ -62,7 +69,7 @@ def find_pairs(segs: Path, gts: Path) -> tuple[list[Pair], dict[str, str]]:
         if seg is None:
             missing[_case_name(gt)] = f"{segs}: holds no masks for it; segment this case as well"
         else:
-            pairs.append(Pair(_case_name(gt), seg, gt))
+            pairs.append(Pair(_case_name(gt), seg, gt, key))
     return pairs, missing
 
 
@@ -80,7 +87,7 @@ def score_pairs(pairs: Sequence[Pair], options: ScoreOptions, workers: int = 1) 
 
 def score_pair(pair: Pair, options: ScoreOptions) -> CaseScore:
     """Reads and scores one pair. Raises ValueError or OSError that names the file."""
-    gts, segs, spacing = read_pair(pair.gt, pair.seg)
+    gts, segs, spacing = read_pair(pair)
     try:
         return score_case(
             gts,
@@ -95,19 +102,19 @@ def score_pair(pair: Pair, options: ScoreOptions) -> CaseScore:
         raise ValueError(f"{pair.seg}: {error}") from None
 
 
-def read_pair(gt: Path, seg: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def read_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Labels of the truth and the masks on one grid, and the spacing x, y, z (None: unknown).
 
     Two volume files are compared where they lie in space, not index by index.
     """
-    if naming.kind_of(gt) == naming.kind_of(seg) == "volume":
+    if naming.kind_of(pair.gt) == naming.kind_of(pair.seg) == "volume":
         from litemedsam_jax.preparation import volumes
 
-        truth, masks = volumes.read_labels(gt), volumes.read_labels(seg)
-        placed = volumes.place_labels(truth, masks.geometry, gt)
+        truth, masks = volumes.read_labels(pair.gt), volumes.read_labels(pair.seg)
+        placed = volumes.place_labels(truth, masks.geometry, pair.gt)
         return placed, masks.array, np.array(masks.geometry.spacing)
-    gts, spacing = _read(gt, "gts")
-    segs, other = _read(seg, "segs")
+    gts, spacing = _read(pair.gt, pair.gt_key)
+    segs, other = _read(pair.seg, "segs")
     return gts, segs, other if spacing is None else spacing
 
 

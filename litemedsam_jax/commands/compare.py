@@ -1,0 +1,130 @@
+"""`litemedsam compare`: two sets of masks of the same cases."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from litemedsam_jax.evaluation.batch import Pair, Scores
+    from litemedsam_jax.evaluation.comparison import Paired
+
+DESCRIPTION = """\
+Compares two sets of masks of the same cases: DSC, NSD and time side by side.
+
+  litemedsam compare SEGS_A SEGS_B -g GTS --images IMGS --pictures DIR
+
+Without -g, A itself stands for the truth: the table then says how far B departs from A. Times come
+from the `efficiency.csv` beside the masks. --pictures draws the cases where B is worst and best
+against A (all of: image with A, with B, with the truth).
+
+Exit status: 0 all cases compared; 1 some could not be; 2 nothing to do.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("a", type=Path, metavar="SEGS_A", help="folder of masks")
+    add("b", type=Path, metavar="SEGS_B", help="folder of masks with the same names")
+    add("-g", "--gt_dir", type=Path, metavar="DIR", help="ground truth (default: SEGS_A)")
+    add("-csv_dir", "--csv", type=Path, metavar="FILE", help="also write the table as CSV")
+    add(
+        "-num_workers",
+        "--num-workers",
+        type=int,
+        default=2,
+        metavar="N",
+        help="processes (default: %(default)s)",
+    )
+    add("--corrected", action="store_true", help="definitions without faults (see `evaluate`)")
+    add("--images", type=Path, metavar="DIR", help="the cases' npz with imgs, for --pictures")
+    add("--pictures", type=Path, metavar="DIR", help="draw the worst and best cases here")
+    add(
+        "--extremes",
+        type=int,
+        default=3,
+        metavar="N",
+        help="pictures of the N worst and N best (default: %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.pictures and not args.images:
+        print("litemedsam compare: --pictures needs --images DIR", file=sys.stderr)
+        return 2
+    from litemedsam_jax.evaluation import comparison, tables
+
+    try:
+        (pairs_a, scores_a), (pairs_b, scores_b) = (_score(args, f) for f in (args.a, args.b))
+        times = (comparison.read_times(folder) for folder in (args.a, args.b))
+        paired = comparison.pair_up(scores_a.cases, scores_b.cases, *times)
+        if not paired:
+            raise ValueError(f"no case could be scored in both {args.a} and {args.b}")
+        rows = [*comparison.rows_of(paired), comparison.mean_row(paired)]
+        if args.csv:
+            tables.write_csv(args.csv, comparison.HEADER, rows)
+    except (OSError, ValueError) as error:
+        print(f"litemedsam compare: {error}", file=sys.stderr)
+        return 2
+    print(tables.as_text(comparison.HEADER, rows))
+    print(comparison.verdict(paired))
+    failed = {f"A {k}": v for k, v in scores_a.failed.items()}
+    failed |= {f"B {k}": v for k, v in scores_b.failed.items()}
+    if args.pictures:
+        failed |= _draw(args, paired, pairs_a, pairs_b)
+    for case, reason in failed.items():
+        print(f"{case}: FAILED: {reason}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _score(args: argparse.Namespace, folder: Path) -> "tuple[dict[str, Pair], Scores]":
+    from litemedsam_jax.evaluation.batch import ScoreOptions, Scores, find_pairs, score_pairs
+
+    truth = args.gt_dir or args.a
+    pairs, missing = find_pairs(folder, truth, truth_key=None if args.gt_dir else "segs")
+    scores = score_pairs(pairs, ScoreOptions(corrected=args.corrected), args.num_workers)
+    return {p.case: p for p in pairs}, Scores(scores.cases, missing | scores.failed)
+
+
+def _draw(
+    args: argparse.Namespace,
+    paired: "Sequence[Paired]",
+    pairs_a: "dict[str, Pair]",
+    pairs_b: "dict[str, Pair]",
+) -> dict[str, str]:
+    """Pictures named by rank; returns what could not be drawn."""
+    ranked = sorted((p for p in paired if p.gain == p.gain), key=lambda p: p.gain)
+    count = min(args.extremes, len(ranked))
+    chosen = {f"worst{i + 1}": ranked[i] for i in range(count)}
+    chosen |= {f"best{i + 1}": ranked[-1 - i] for i in range(min(count, len(ranked) - count))}
+    failed = {}
+    for rank, pair in chosen.items():
+        try:
+            path = _draw_case(args, rank, pair, pairs_a[pair.case], pairs_b[pair.case])
+            print(f"{rank}: {pair.case} ({pair.gain:+.4f}): {path}")
+        except (OSError, ValueError) as error:
+            failed[pair.case] = f"no picture: {error}"
+    return failed
+
+
+def _draw_case(args: argparse.Namespace, rank: str, paired: "Paired", a: "Pair", b: "Pair") -> Path:
+    from litemedsam_jax.evaluation import batch, comparison
+    from litemedsam_jax.preparation import naming
+    from litemedsam_jax.preparation.npz import read_npz
+    from litemedsam_jax.visualize import write_picture
+
+    name = naming.stem_of(paired.case)
+    case = read_npz(args.images / f"{name}.npz", ("imgs",), ("boxes", "spacing"))
+    gts, segs_a, _ = batch.read_pair(a)
+    _, segs_b, _ = batch.read_pair(b)
+    masks = {
+        f"A, DSC {paired.dsc[0]:.3f}": segs_a,
+        f"B, DSC {paired.dsc[1]:.3f}": segs_b,
+    }
+    if args.gt_dir:
+        masks["ground truth"] = gts
+    drawn = comparison.picture(case["imgs"], case.get("boxes"), case.get("spacing"), masks)
+    path = args.pictures / f"{rank}_{name}.png"
+    write_picture(path, drawn)
+    return path
