@@ -12,6 +12,12 @@ COMMANDS = {
     "convert": ("litemedsam_jax.commands.convert", "PyTorch checkpoint to safetensors, and back"),
     "evaluate": ("litemedsam_jax.commands.evaluate", "score masks against ground truth"),
     "compare": ("litemedsam_jax.commands.compare", "two sets of masks side by side"),
+    "time": ("litemedsam_jax.commands.time", "seconds per case of a container image"),
+    "prepare": ("litemedsam_jax.commands.prepare", "cases and training data from image files"),
+    "npz-to-npy": ("litemedsam_jax.commands.npz_to_npy", "training npz to a folder of npy slices"),
+    "split": ("litemedsam_jax.commands.split", "divide cases for training and validation"),
+    "check": ("litemedsam_jax.commands.check", "say what is wrong with a folder of cases"),
+    "export": ("litemedsam_jax.commands.export", "masks (npz) to label files for a viewer"),
 }
 
 
