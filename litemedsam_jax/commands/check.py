@@ -1,0 +1,51 @@
+"""`litemedsam check`: what is wrong with a folder of cases."""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+DESCRIPTION = """\
+Reads every case (npz) of a folder and says what is wrong with which file.
+
+  litemedsam check data/imgs -g data/gts
+
+Exit status: 0 nothing is wrong; 1 something is; 2 there is nothing to read.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("folder", type=Path, metavar="DIR", help="folder of cases; sub-folders are read too")
+    add("-g", "--gt_dir", type=Path, metavar="DIR", help="ground truth, to check beside the cases")
+    add(
+        "-num_workers",
+        "--num-workers",
+        type=int,
+        default=2,
+        metavar="N",
+        help="processes (default: %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from litemedsam_jax.parallel import run_each
+
+    files = sorted(args.folder.rglob("*.npz"))
+    if not files:
+        print(f"litemedsam check: {args.folder}: holds no cases (.npz)", file=sys.stderr)
+        return 2
+    outcomes = run_each(partial(_check, gts=args.gt_dir), files, args.num_workers)
+    faults = {o.item: [o.error] if o.error else o.result or [] for o in outcomes}
+    bad = {path: found for path, found in sorted(faults.items()) if found}
+    for path, found in bad.items():
+        for fault in found:
+            print(f"{path}: {fault}")
+    print(f"{len(files) - len(bad)} of {len(files)} cases are fine")
+    return 1 if bad else 0
+
+
+def _check(path: Path, gts: Path | None) -> list[str]:
+    from litemedsam_jax.preparation.check import check_case
+
+    return check_case(path, None if gts is None else gts / path.name)

@@ -1,0 +1,50 @@
+"""`litemedsam export`: masks of cases as label files for a viewer."""
+
+import argparse
+import sys
+from pathlib import Path
+
+DESCRIPTION = """\
+Writes masks (npz with `segs` or `gts`) as label files: volumes as NIfTI, NRRD or MHA on the grid of
+the image that the case was prepared from, pictures as PNG.
+
+  litemedsam export segs -i data/imgs -o labels
+
+Cases that `litemedsam prepare` wrote carry origin, direction, spacing and each box's label; from
+others the volume starts at 0, with the case's spacing, and mask k is label k.
+
+Exit status: 0 all done; 1 some failed (each is told in one line); 2 nothing to do.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("segs", type=Path, metavar="SEGS", help="folder of masks (npz)")
+    add("-i", "--input_dir", type=Path, metavar="DIR", help="their cases, for geometry and labels")
+    add("-o", "--output_dir", type=Path, required=True, metavar="DIR", help="where to write")
+    add(
+        "--format",
+        choices=("nii.gz", "nrrd", "mha"),
+        default="nii.gz",
+        help="of volumes (default: %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from litemedsam_jax.parallel import run_each
+    from litemedsam_jax.preparation.export import export_case
+
+    files = sorted(args.segs.glob("*.npz"))
+    if not files:
+        print(f"litemedsam export: {args.segs}: holds no masks (.npz)", file=sys.stderr)
+        return 2
+
+    def work(path: Path) -> Path:
+        case = args.input_dir / path.name if args.input_dir else None
+        return export_case(path, case, args.output_dir, args.format)
+
+    failed = [o for o in run_each(work, files, workers=1) if o.error]
+    for outcome in failed:
+        print(f"{outcome.item.name}: FAILED: {outcome.error}", file=sys.stderr)
+    print(f"{len(files) - len(failed)} of {len(files)} masks written; {args.output_dir}")
+    return 1 if failed else 0

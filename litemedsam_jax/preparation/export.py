@@ -1,0 +1,50 @@
+"""Masks of npz cases back on the grid of the image they came from."""
+
+from pathlib import Path
+
+import numpy as np
+
+from litemedsam_jax.files import replacing
+from litemedsam_jax.preparation import naming
+from litemedsam_jax.preparation.npz import geometry_of, read_npz
+
+_GEOMETRY = ("spacing", "origin", "direction", "labels")
+
+
+def export_case(segs: Path, case: Path | None, folder: Path, suffix: str = "nii.gz") -> Path:
+    """Writes `segs` (or `gts`) of an npz as a label file; returns its path.
+
+    case: the npz that was segmented, whose geometry and `labels` are used; None: the masks' own.
+    Raises ValueError or OSError that names the file.
+    """
+    masks = read_npz(segs, (), ("segs", "gts", *_GEOMETRY))
+    key = "segs" if "segs" in masks else "gts"
+    if key not in masks:
+        raise ValueError(f"{segs}: has neither segs nor gts")
+    labels = masks[key]
+    about = read_npz(case, (), _GEOMETRY) if case else masks
+    if "labels" in about:
+        labels = rename_labels(labels, about["labels"])
+    name = naming.stem_of(segs)
+    if labels.ndim == 2:
+        from litemedsam_jax.preparation import images
+
+        path = folder / f"{name}.png"
+        with replacing(path) as beside:
+            beside.write_bytes(images.encode_labels(labels).tobytes())
+        return path
+    if labels.ndim != 3:
+        raise ValueError(f"{segs}: {key} has shape {labels.shape}; expected (H, W) or (D, H, W)")
+    from litemedsam_jax.preparation import volumes
+
+    path = folder / f"{name}.{suffix}"
+    volumes.write_volume(path, labels, geometry_of(about, labels.shape))
+    return path
+
+
+def rename_labels(segs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Mask k (of box k) becomes the label `labels[k - 1]`. uint8, or uint16 where needed."""
+    own = np.concatenate([[0], labels])
+    if int(segs.max(initial=0)) >= len(own):
+        raise ValueError(f"the masks go to {segs.max()}, but there are {len(labels)} labels")
+    return own.astype(np.uint8 if int(own.max()) < 256 else np.uint16)[segs]

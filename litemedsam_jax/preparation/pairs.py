@@ -1,0 +1,82 @@
+"""Which image belongs to which mask, and which cases train."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from litemedsam_jax.preparation import naming
+
+
+@dataclass(frozen=True)
+class Source:
+    """One case as found: its image, and its mask file (or one mask file per object)."""
+
+    case: str
+    image: Path
+    masks: tuple[Path, ...]
+
+
+def find_sources(
+    images: Path, masks: Path, image_suffix: str, mask_suffix: str, *, per_object: bool = False
+) -> tuple[list[Source], dict[str, str]]:
+    """Pairs `<case><mask suffix>` with `<case><image suffix>`, sorted; and what has no image.
+
+    Two files (or a DICOM folder and a file) are a pair of their own, whatever their names. An image
+    suffix of "" means a DICOM folder named as the case. per_object: the masks of a case are the
+    files of the folder `<case>`, or the files `<case>_*<mask suffix>`. Raises FileNotFoundError,
+    ValueError.
+    """
+    for path in (images, masks):
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: there is no such file or folder")
+    if masks.is_file():
+        if images.is_dir() and naming.kind_of(images) != "dicom":
+            raise ValueError(f"{masks} is one mask, but {images} a folder; give one image as well")
+        return [Source(naming.stem_of(images), images, (masks,))], {}
+    if per_object:
+        found = _objects(images, masks, image_suffix, mask_suffix)
+    else:
+        # Where both lie in one folder with one ending, an image is not its own mask.
+        found = {
+            _case(path, mask_suffix): (path,)
+            for path in sorted(masks.iterdir())
+            if path.name.endswith(mask_suffix) and path.name != mask_suffix
+        }
+    if images.resolve() == masks.resolve() and image_suffix == mask_suffix:
+        raise ValueError(
+            f"{images}: images and masks lie in one folder; tell them apart by -img_name_suffix "
+            "and -gt_name_suffix"
+        )
+    if not found:
+        raise ValueError(
+            f"{masks}: holds no mask with the ending '{mask_suffix}' (-gt_name_suffix)"
+        )
+    sources, missing = [], {}
+    for case, files in found.items():
+        image = images / f"{case}{image_suffix}"
+        if image in files:
+            continue  # an image whose name also ends like a mask's
+        if image.exists():
+            sources.append(Source(case, image, files))
+        else:
+            missing[case] = f"{image}: there is no such image for {files[0].name}"
+    return sources, missing
+
+
+def _objects(
+    images: Path, masks: Path, image_suffix: str, mask_suffix: str
+) -> dict[str, tuple[Path, ...]]:
+    cases = [
+        _case(p, image_suffix) for p in sorted(images.iterdir()) if p.name.endswith(image_suffix)
+    ]
+    found = {}
+    for case in cases:
+        folder = masks / case
+        files = sorted(folder.iterdir()) if folder.is_dir() else sorted(masks.glob(f"{case}_*"))
+        chosen = tuple(f for f in files if f.name.endswith(mask_suffix) and f.is_file())
+        if chosen:
+            found[case] = chosen
+    return found
+
+
+def _case(path: Path, suffix: str) -> str:
+    return path.name.removesuffix(suffix) if suffix else path.name

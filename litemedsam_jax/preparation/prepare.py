@@ -1,0 +1,194 @@
+"""From one image and its mask to a training npz and a challenge case."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from litemedsam_jax.preparation import masks
+from litemedsam_jax.preparation.boxes import Jitter, boxes_of_labels
+from litemedsam_jax.preparation.geometry import Geometry
+from litemedsam_jax.preparation.intensity import IntensityOptions, to_uint8
+from litemedsam_jax.preparation.npz import geometry_arrays, write_npz
+from litemedsam_jax.preparation.pairs import Source
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """What to write and how masks are cleaned; the command's help explains each."""
+
+    output: Path
+    modality: str = "CT"
+    anatomy: str = "Abd"
+    prefix: str | None = None  # None: <modality>_<anatomy>_
+    training: bool = True
+    cases: bool = False
+    save_nii: bool = False
+    slices: Literal["range", "labelled", "all"] = "range"
+    min_voxels: int = 100
+    min_pixels: int = 10
+    remove_labels: Sequence[int] = ()
+    split_label: int | None = None
+    boxes_per: Literal["label", "component"] = "label"
+    jitter: Jitter | None = None
+    mask_grid: str = "exact"
+    fill_outlines: bool = False
+    intensity: IntensityOptions | None = field(default_factory=IntensityOptions)
+
+    @property
+    def group(self) -> str:
+        """The sub-folder of training npz."""
+        return f"{self.modality}_{self.anatomy}"
+
+    @property
+    def name_prefix(self) -> str:
+        """What precedes a case's own name."""
+        return f"{self.group}_" if self.prefix is None else self.prefix
+
+
+@dataclass(frozen=True)
+class Task:
+    """One case and the part of the training data it goes to."""
+
+    source: Source
+    part: Literal["train", "test"]
+
+
+def prepare_volume(task: Task, options: PrepareOptions) -> str | None:
+    """Writes one volume's files; returns a sentence if it was left out, else None.
+
+    Source: the reference's `pre_CT_MR.py`. Raises ValueError or OSError that names the file.
+    """
+    from litemedsam_jax.preparation import volumes
+
+    image_path, mask_path = task.source.image, task.source.masks[0]
+    labels = volumes.read_labels(mask_path)
+    volume = volumes.read_volume(image_path)
+    gts = volumes.place_labels(labels, volume.geometry, mask_path, options.mask_grid)
+    gts = _cleaned(gts, options)
+    if not gts.any():
+        return "no label is left, left out (see --min-voxels-3d, --min-pixels-2d, --remove-labels)"
+    try:
+        colour = volume.array.ndim == 4
+        imgs = (
+            volume.array
+            if colour
+            else to_uint8(volume.array, options.intensity or IntensityOptions())
+        )
+    except ValueError as error:
+        raise ValueError(f"{image_path}: {error}") from None
+    name = f"{options.name_prefix}{task.source.case}"
+    if options.cases:
+        _write_case(options, f"3DBox_{name}", imgs, gts, geometry_arrays(volume.geometry))
+    if options.training:
+        _write_training_volume(options, task.part, name, imgs, gts, volume.geometry)
+    return None
+
+
+def prepare_image(task: Task, options: PrepareOptions) -> str | None:
+    """Writes one picture's files; returns a sentence if it was left out, else None.
+
+    Source: the reference's `pre_grey_rgb.py`. Raises ValueError or OSError that names the file.
+    """
+    from litemedsam_jax.preparation import images
+
+    files = task.source.masks
+    imgs = images.read_picture(task.source.image, options.intensity)
+    if len(files) > 1:
+        gts = images.merge_masks(files)
+    else:
+        gts = images.read_mask(files[0], fill_outlines=options.fill_outlines)
+    if gts.shape != imgs.shape[:2]:
+        raise ValueError(
+            f"{files[0]}: the mask is {gts.shape[1]}x{gts.shape[0]} and its image "
+            f"{imgs.shape[1]}x{imgs.shape[0]} pixels; give the mask that was drawn on this image"
+        )
+    gts = _cleaned(gts, options)
+    if not gts.any():
+        return "no label is left, left out (see --min-pixels-2d and --remove-labels)"
+    name = f"{options.name_prefix}{task.source.case}"
+    if options.cases:
+        _write_case(options, f"2DBox_{name}", imgs, gts, {})
+    if options.training:
+        write_npz(_training_path(options, task.part, name), imgs=imgs, gts=gts)
+    return None
+
+
+def _cleaned(gts: np.ndarray, options: PrepareOptions) -> np.ndarray:
+    if options.remove_labels:
+        gts = masks.drop_labels(gts, options.remove_labels)
+    if options.split_label is not None:
+        gts = masks.split_instances(gts, options.split_label)
+    gts = masks.remove_dust(gts, options.min_voxels, options.min_pixels)
+    return gts.astype(np.uint8) if gts.max(initial=0) < 256 else gts
+
+
+def _write_case(
+    options: PrepareOptions, name: str, imgs: np.ndarray, gts: np.ndarray, extra: dict
+) -> None:
+    """`imgs/` and `gts/` as the challenge lays them out; label k belongs to box k."""
+    objects, owners = _objects(gts, options.boxes_per)
+    boxes, numbers = boxes_of_labels(objects, options.jitter)
+    labels = owners[numbers - 1]
+    # Boxes are counted without gaps, so that mask k of box k is label k of the truth.
+    order = np.zeros(int(numbers[-1]) + 1, np.uint8 if len(numbers) < 256 else np.uint16)
+    order[numbers] = np.arange(1, len(numbers) + 1)
+    renumbered = order[objects]
+    write_npz(
+        options.output / "imgs" / f"{name}.npz", imgs=imgs, boxes=boxes, labels=labels, **extra
+    )
+    write_npz(options.output / "gts" / f"{name}.npz", gts=renumbered, labels=labels, **extra)
+
+
+def _objects(gts: np.ndarray, per: str) -> tuple[np.ndarray, np.ndarray]:
+    """What gets a box each, as a label map, and the label that object 1, 2, ... belongs to."""
+    if per == "label":
+        return gts, np.arange(1, int(gts.max()) + 1)
+    objects = np.zeros(gts.shape, np.uint16)
+    owners: list[int] = []
+    for label in boxes_of_labels(gts)[1].tolist():
+        parts = masks.components(gts == label)
+        count = int(parts.max())
+        if len(owners) + count > 65535:
+            raise ValueError(f"has over {len(owners) + count} separate parts; at most 65535 fit")
+        objects[parts > 0] = parts[parts > 0] + len(owners)
+        owners += [label] * count
+    return objects, np.array(owners)
+
+
+def _write_training_volume(
+    options: PrepareOptions,
+    part: str,
+    name: str,
+    imgs: np.ndarray,
+    gts: np.ndarray,
+    geometry: Geometry,
+) -> None:
+    kept = _kept_slices(gts, options.slices)
+    imgs, gts = imgs[kept], gts[kept]
+    depth, first = len(kept), float(kept[0])
+    origin = tuple(geometry.to_points(np.array([[0.0, 0.0, first]]))[0].tolist())
+    size = (*geometry.size[:2], depth)
+    cropped = Geometry(size, geometry.spacing, origin, geometry.direction)
+    path = _training_path(options, part, name)
+    write_npz(path, imgs=imgs, gts=gts, **geometry_arrays(cropped))
+    if options.save_nii:
+        from litemedsam_jax.preparation import volumes
+
+        for kind, array in (("img", imgs), ("gt", gts)):
+            volumes.write_volume(path.with_name(f"{name}_{kind}.nii.gz"), array, cropped)
+
+
+def _kept_slices(gts: np.ndarray, which: str) -> np.ndarray:
+    labelled = np.flatnonzero([s.any() for s in gts])
+    if which == "all":
+        return np.arange(len(gts))
+    if which == "range":
+        return np.arange(labelled[0], labelled[-1] + 1)
+    return labelled
+
+
+def _training_path(options: PrepareOptions, part: str, name: str) -> Path:
+    return options.output / f"MedSAM_{part}" / options.group / f"{name}.npz"
