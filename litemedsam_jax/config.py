@@ -16,7 +16,7 @@ class StageConfig:
 
 @dataclass(frozen=True)
 class TinyViTConfig:
-    """TinyViT with SAM's neck. The first stage is made of MBConv blocks, the others of attention."""
+    """TinyViT with SAM's neck. The first stage is of MBConv blocks, the others of attention."""
 
     image_size: int
     stem_kernel: int  # of both stem convolutions: 1 (LiteMedSAM) or 3 (MobileSAM)
@@ -117,7 +117,9 @@ def medsam_vit_b() -> ModelConfig:
 def tiny_for_tests() -> ModelConfig:
     """A LiteMedSAM of few channels whose steps take milliseconds; its masks mean nothing."""
     stages = tuple(
-        map(StageConfig, (8, 16, 16, 32), (1, 1, 1, 1), (1, 2, 2, 4), (7, 7, 14, 7), (2, 2, 1, None))
+        map(
+            StageConfig, (8, 16, 16, 32), (1, 1, 1, 1), (1, 2, 2, 4), (7, 7, 14, 7), (2, 2, 1, None)
+        )
     )
     encoder = TinyViTConfig(256, 1, 1, stages, out_dim=32)
     decoder = MaskDecoderConfig(dim=32, heads=4, mlp_dim=64)

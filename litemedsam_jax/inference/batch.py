@@ -5,11 +5,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from litemedsam_jax.inference.cases import Case, CaseError, read_case, write_arrays
 from litemedsam_jax.weights.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from litemedsam_jax.inference.predictor import LiteMedSAM
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ class Segmenter:
 
     def __init__(self, options: BatchOptions):
         self.options = options
-        self._model = None
+        self._loaded: LiteMedSAM | None = None
 
     def run(self, path: Path) -> CaseResult:
         """One case from file to file. Reading, segmenting and writing are timed, overlays not."""
@@ -132,7 +136,7 @@ class Segmenter:
             write_arrays(self.options.outputs / path.name, **self._outputs(case, segs))
             seconds = time.perf_counter() - start
             if self.options.overlays is not None:
-                self._write_overlay(case, segs)
+                _write_overlay(self.options.overlays / f"{case.name}.png", case, segs)
         except CheckpointError:
             raise  # no other case will fare better
         except CaseError as error:
@@ -146,29 +150,37 @@ class Segmenter:
         return CaseResult(seconds, case.warnings)
 
     def _segment(self, case: Case) -> np.ndarray:
-        if self._model is None:
-            from litemedsam_jax.inference.predictor import LiteMedSAM
-
-            self._model = LiteMedSAM.from_pretrained(self.options.weights, self.options.device)
-        if self.options.prompts == "gt":
+        model = self._model()
+        if case.boxes is None:
             from litemedsam_jax.inference.from_labels import segment_by_labels
 
-            return segment_by_labels(self._model, case.image, case.gts, self.options.box_shift)
+            assert case.gts is not None  # a case has one or the other
+            return segment_by_labels(model, case.image, case.gts, self.options.box_shift)
         if case.is_volume:
-            return self._model.segment_volume(case.image, case.boxes, self.options.strategy)
-        return self._model.segment_image(case.image, case.boxes)
+            return model.segment_volume(case.image, case.boxes, self.options.strategy)
+        return model.segment_image(case.image, case.boxes)
+
+    def _model(self) -> "LiteMedSAM":
+        if self._loaded is None:
+            from litemedsam_jax.inference.predictor import LiteMedSAM
+
+            self._loaded = LiteMedSAM.from_pretrained(self.options.weights, self.options.device)
+        return self._loaded
 
     def _outputs(self, case: Case, segs: np.ndarray) -> dict[str, np.ndarray]:
-        if self.options.prompts == "boxes":
-            return {"segs": segs}
-        outputs = {"segs": segs, "gts": case.gts}
-        return outputs if case.spacing is None else {**outputs, "spacing": case.spacing}
+        outputs = {"segs": segs}
+        if case.gts is not None:
+            outputs["gts"] = case.gts
+            if case.spacing is not None:
+                outputs["spacing"] = case.spacing
+        return outputs
 
-    def _write_overlay(self, case: Case, segs: np.ndarray) -> None:
-        from litemedsam_jax.visualize import write_overlay
 
-        path = self.options.overlays / f"{case.name}.png"
-        write_overlay(path, case.image, case.boxes, segs, case.spacing, gts=case.gts)
+def _write_overlay(path: Path, case: Case, segs: np.ndarray) -> None:
+    from litemedsam_jax.visualize import write_overlay
+
+    spacing = None if case.spacing is None else case.spacing.tolist()
+    write_overlay(path, case.image, case.boxes, segs, spacing, gts=case.gts)
 
 
 class _TimeTable:

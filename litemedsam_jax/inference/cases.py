@@ -4,6 +4,7 @@ A case holds `imgs` and `boxes`: a picture (H, W, 3) or (H, W) with boxes (N, 4)
 (D, H, W) or (D, H, W, 3) with boxes (N, 6). The boxes' width tells the two apart.
 """
 
+import math
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -130,9 +131,9 @@ def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> n
         shape, fortran, dtype = header
         if dtype.hasobject:
             raise CaseError(f"array '{name}' holds Python objects, which are never unpickled")
-        count = 1
-        for length in shape:  # Python integers: a hostile shape must not overflow
-            count *= length
+        if any(length < 0 for length in shape):
+            raise CaseError(f"array '{name}' declares the shape {shape}")
+        count = math.prod(shape)  # Python integers: a hostile shape does not overflow
         expected = count * dtype.itemsize
         if expected > MAX_ARRAY_BYTES:
             raise CaseError(
@@ -143,7 +144,7 @@ def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> n
             raise CaseError(f"array '{name}' of shape {shape} is cut short")
         data = np.empty(count, dtype)
         if expected:
-            view, filled = memoryview(data).cast("B"), 0
+            view, filled = data.view(np.uint8).data, 0
             while filled < expected:
                 read = stream.readinto(view[filled:])  # type: ignore[attr-defined]
                 if not read:

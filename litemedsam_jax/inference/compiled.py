@@ -1,6 +1,7 @@
 """The two programs of inference, encoder and decoder, compiled by XLA for fixed shapes."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ DECODE_SIZES = (1, 2, 4, 8, 16, 32)
 
 # With XLA's YNNPACK fusions a LayerNorm is drawn into the neck's convolution and a softmax into
 # its attention, and both crawl: 0.68 s an image with them, 0.60 s without.
-CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
+CPU_OPTIONS: dict[str, str | bool] = {"xla_cpu_experimental_ynn_fusion_type": ""}
 
 
 class Engine:
@@ -63,11 +64,13 @@ class Engine:
         return np.asarray(logits)[0], np.asarray(iou)[0]
 
     def _call(self, method: str, *arguments, multimask: bool | None = None, **prompts):
-        static = {} if multimask is None else {"multimask": multimask}
+        static: dict[str, Any] = {"method": method}
+        if multimask is not None:
+            static["multimask"] = multimask
         shapes = jax.tree.map(jnp.shape, (arguments, prompts))
         key = (method, multimask, str(shapes))
         if key not in self._programs:
-            function = jax.jit(partial(self._network.apply, method=method, **static))
+            function = jax.jit(partial(self._network.apply, **static))
             with jax.default_device(self._device):
                 lowered = function.lower(self._variables, *arguments, **prompts)
             options = CPU_OPTIONS if self._device.platform == "cpu" else None

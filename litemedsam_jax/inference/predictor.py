@@ -2,6 +2,7 @@
 
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,8 +28,7 @@ class LiteMedSAM:
 
     def __init__(self, engine: Engine):
         self.engine = engine
-        self._frame: Frame | None = None
-        self._embedding = None
+        self._current: tuple[Frame, Any] | None = None  # of the image set last, with its embedding
 
     @classmethod
     def from_pretrained(
@@ -54,8 +54,8 @@ class LiteMedSAM:
         """
         if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
             raise ValueError(f"expected an image of shape (H, W, 3) or (H, W), not {image.shape}")
-        self._frame = Frame(*image.shape[:2])
-        self._embedding = self.engine.encode(to_input(image, self._frame))
+        frame = Frame(*image.shape[:2])
+        self._current = frame, self.engine.encode(to_input(image, frame))
 
     def predict(
         self,
@@ -78,10 +78,10 @@ class LiteMedSAM:
             masks (N, H, W) bool, predicted IoU (N,), logits (N, 256, 256) float32 in the padded
             input frame; with `multimask` (N, 3, H, W), (N, 3), (N, 3, 256, 256).
         """
-        frame = self._current_frame()
+        frame, embedding = self._encoded()
         scaled = None if boxes is None else boxes_to_input(np.reshape(boxes, (-1, 4)), frame)
         if scaled is not None and points is None and mask_logits is None and not multimask:
-            logits, iou = self.engine.decode(self._embedding, scaled)
+            logits, iou = self.engine.decode(embedding, scaled)
         else:
             points_given = None
             if points is not None:
@@ -90,7 +90,7 @@ class LiteMedSAM:
                 scaled_points = np.asarray(points, np.float32) * np.float32(frame.scale)
                 points_given = (scaled_points, np.asarray(point_labels, np.int32))
             logits, iou = self.engine.decode_prompts(
-                self._embedding, multimask, boxes=scaled, points=points_given, masks=mask_logits
+                embedding, multimask, boxes=scaled, points=points_given, masks=mask_logits
             )
             if not multimask:
                 logits, iou = logits[:, 0], iou[:, 0]
@@ -102,8 +102,8 @@ class LiteMedSAM:
 
     def predict_regions(self, boxes: np.ndarray) -> list[Region]:
         """Like `predict` for boxes alone, without an image-sized array per box."""
-        frame = self._current_frame()
-        logits, _ = self.engine.decode(self._embedding, boxes_to_input(boxes, frame))
+        frame, embedding = self._encoded()
+        logits, _ = self.engine.decode(embedding, boxes_to_input(boxes, frame))
         return [mask_from_logits(one, frame) for one in logits]
 
     def segment_image(self, image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -134,10 +134,10 @@ class LiteMedSAM:
             paint(labels[z], region, label)
         return labels
 
-    def _current_frame(self) -> Frame:
-        if self._frame is None:
+    def _encoded(self) -> tuple[Frame, Any]:
+        if self._current is None:
             raise RuntimeError("call set_image(image) before predict(...)")
-        return self._frame
+        return self._current
 
 
 def label_dtype(count: int) -> type[np.unsignedinteger]:

@@ -78,9 +78,9 @@ def mask_from_logits(logits: np.ndarray, frame: Frame) -> Region:
         logits: (256, 256) float32.
     """
     logits = logits[: frame.inner_height, : frame.inner_width]
-    positive = logits > 0
-    rows = _interpolation(frame.inner_height, frame.height, positive.any(axis=1))
-    columns = _interpolation(frame.inner_width, frame.width, positive.any(axis=0))
+    positive = np.asarray(logits > 0)
+    rows = _interpolation(frame.inner_height, frame.height, np.any(positive, axis=1))
+    columns = _interpolation(frame.inner_width, frame.width, np.any(positive, axis=0))
     if rows is None or columns is None:
         return Region(slice(0, 0), slice(0, 0), np.zeros((0, 0), bool))
     near, far, weight = rows.near, rows.far, rows.weight[:, None]
@@ -127,7 +127,7 @@ def box_from_mask(region: Region, frame: Frame, value: int) -> np.ndarray | None
 
 
 def bounding_box(mask: np.ndarray, margin: int, size: int) -> np.ndarray | None:
-    """x_min, y_min, x_max, y_max (inclusive) of a 2D mask, widened, clamped to [0, size]; or None."""
+    """x_min, y_min, x_max, y_max (inclusive) of a mask, widened, clamped to [0, size]; or None."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if rows.size == 0:
         return None

@@ -23,7 +23,7 @@ from litemedsam_jax.models.tiny_vit import make_neck
 
 
 class ImageEncoderViT(nn.Module):
-    """Image encoder: (B, S, S, 3) in [0, 1] -> embedding (B, S/p, S/p, out_dim), p the patch size."""
+    """Images (B, S, S, 3) in [0, 1] -> embedding (B, S/p, S/p, out_dim), p the patch size."""
 
     config: ViTConfig
     execution: Execution = Execution()
@@ -88,7 +88,7 @@ class ViTBlock(nn.Module):
         self.mlp = ViTMlp(config.dim * config.mlp_ratio, dtype)
 
     def __call__(self, x: Array) -> Array:
-        _, height, width, dim = x.shape
+        _, height, width, _ = x.shape
         window = self.window or height
         y = self.norm1(x)
         # Padding comes after the LayerNorm here (before it in TinyViT), and is not masked either.

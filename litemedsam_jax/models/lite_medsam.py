@@ -88,7 +88,7 @@ def make_image_encoder(config: ModelConfig, execution: Execution) -> TinyViT | I
 
 
 def init_variables(
-    config: ModelConfig, rng: Array, execution: Execution = Execution()
+    config: ModelConfig, rng: Array, execution: Execution | None = None
 ) -> dict[str, Any]:
     """Fresh variables, started as PyTorch starts them.
 
@@ -97,6 +97,6 @@ def init_variables(
         matrix, which no step trains). `jax.eval_shape` of this gives the tree without computing.
     """
     size = config.image_encoder.image_size
-    model = LiteMedSAM(config, execution)
+    model = LiteMedSAM(config, execution or Execution())
     image = jnp.zeros((1, size, size, 3))
     return jax.jit(model.init, static_argnames="method")(rng, image, method="touch_everything")

@@ -8,6 +8,8 @@ less than half of the work. And what a prompt does not change is computed once p
 the first layer has updated them, image tokens are shared by all prompts (N = 1 below).
 """
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -37,7 +39,7 @@ class MaskDecoder(nn.Module):
         self.transformer = TwoWayTransformer(config, self.execution)
         self.iou_token = nn.Embed(1, dim, embedding_init=normal)
         self.mask_tokens = nn.Embed(masks, dim, embedding_init=normal)
-        self.output_upscaling = [
+        self.output_upscaling: list[Callable[[Array], Array]] = [
             ConvTranspose2x2(dim, dim // 4, dtype),
             LayerNorm(1e-6, dtype),
             gelu,

@@ -4,6 +4,8 @@ Source: Kirillov et al., "Segment Anything" (2023), appendix A; positions by ran
 features, Tancik et al. (2020). LiteMedSAM prompts with boxes alone.
 """
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -33,7 +35,7 @@ class PromptEncoder(nn.Module):
         self.point_embeddings = [nn.Embed(1, dim, embedding_init=normal) for _ in range(4)]
         self.not_a_point_embed = nn.Embed(1, dim, embedding_init=normal)
         self.no_mask_embed = nn.Embed(1, dim, embedding_init=normal)
-        self.mask_downscaling = [
+        self.mask_downscaling: list[Callable[[Array], Array]] = [
             Conv(mask_channels // 4, 2, 2, use_bias=True),
             LayerNorm(1e-6),
             gelu,

@@ -4,6 +4,8 @@ Source: Wu et al., "TinyViT: Fast Pretraining Distillation for Small Vision Tran
 (ECCV 2022), as LiteMedSAM changes it: a stem without downsampling, 256x256 input.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
@@ -24,7 +26,7 @@ from litemedsam_jax.models.layers import (
 
 
 class TinyViT(nn.Module):
-    """Image encoder: (B, S, S, 3) in [0, 1] -> embedding (B, G, G, out_dim), S and G of the config."""
+    """Images (B, S, S, 3) in [0, 1] -> embedding (B, G, G, out_dim), S and G of the config."""
 
     config: TinyViTConfig
     execution: Execution = Execution()
@@ -70,14 +72,12 @@ class PatchEmbed(nn.Module):
     def setup(self):
         width = self.config.stages[0].dim
         kernel, stride = self.config.stem_kernel, self.config.stem_stride
-        self.seq = [
-            ConvNorm(features, self.execution, kernel, stride, kernel // 2) if features else gelu
-            for features in (width // 2, None, width)
-        ]
+        first = ConvNorm(width // 2, self.execution, kernel, stride, kernel // 2)
+        second = ConvNorm(width, self.execution, kernel, stride, kernel // 2)
+        self.seq: list[Any] = [first, gelu, second]  # torch counts the activation: seq.0, seq.2
 
     def __call__(self, x: Array, train: bool) -> Array:
-        first, activation, second = self.seq
-        return second(activation(first(x, train)), train)
+        return self.seq[2](gelu(self.seq[0](x, train)), train)
 
 
 class Stage(nn.Module):
@@ -185,7 +185,7 @@ class WindowAttention(nn.Module):
         self.attention_biases = self.param("attention_biases", zeros, (heads, window**2))
 
     def __call__(self, x: Array) -> Array:
-        batch, height, width, dim = x.shape
+        _, height, width, dim = x.shape
         window, heads = self.config.window, self.config.heads
         padded_token = self.qkv(self.norm(jnp.zeros((1, 1, 1, dim), x.dtype)))
         qkv = _pad_with(self.qkv(self.norm(x)), padded_token, window)  # (B, H', W', 3·C)
@@ -194,7 +194,8 @@ class WindowAttention(nn.Module):
         # The channels of a head lie together: its q, its k, its v.
         qkv = qkv.reshape(-1, window**2, heads, 3, dim // heads).transpose(3, 0, 2, 1, 4)
         bias = self.attention_biases[:, _offset_index(window)]  # (h, w², w²)
-        x = attend(*qkv, scale=(dim // heads) ** -0.5, bias=bias)  # (B·windows, h, w², d)
+        q, k, v = qkv
+        x = attend(q, k, v, (dim // heads) ** -0.5, bias)  # (B·windows, h, w², d)
         x = x.transpose(0, 2, 1, 3).reshape(-1, window**2, dim)
         x = merge_windows(x, window, padded_height, padded_width)
         return self.proj(x[:, :height, :width])
@@ -202,7 +203,7 @@ class WindowAttention(nn.Module):
 
 def _pad_with(x: Array, token: Array, window: int) -> Array:
     """Lays `token` (1, 1, 1, C) at the bottom and right of x, up to multiples of `window`."""
-    batch, height, width, channels = x.shape
+    _, height, width, _ = x.shape
     bottom, right = padded_size(height, window) - height, padded_size(width, window) - width
     # Padding with zeros what is left after subtraction would round; selecting does not.
     x = jnp.pad(x, ((0, 0), (0, bottom), (0, right), (0, 0)))
