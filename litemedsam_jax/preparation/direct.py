@@ -3,15 +3,16 @@
 SimpleITK and Pillow are imported only for the files that need them.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from litemedsam_jax.files import replacing
 from litemedsam_jax.preparation import naming
+from litemedsam_jax.preparation.export import rename_labels
 from litemedsam_jax.preparation.geometry import Geometry
-from litemedsam_jax.preparation.intensity import IntensityOptions
+from litemedsam_jax.preparation.intensity import IntensityOptions, to_uint8
 
 # What people put at the end of an image's name and leave out of its mask's, or exchange.
 _IMAGE_ENDINGS = ("_0000", "_image", "_img", "_images")
@@ -19,18 +20,21 @@ _MASK_ENDINGS = ("", "_mask", "_masks", "_label", "_labels", "_seg", "_gt", "_bo
 
 
 @dataclass(frozen=True)
-class BoxSource:
-    """Where boxes come from.
+class FileOptions:
+    """How image files become cases.
 
-    path: a JSON or CSV file, a label file, or a folder with one such file a case, named as the case
-    (an ending like `_0000` or `_image` left out, `_mask`, `_label`, `_seg`, `_gt` or `_boxes` put
-    in). units: of JSON and CSV that do not tell: `voxel`, `mm` (LPS) or `mm-ras`. mask_grid: see
-    `volumes.place_labels`.
+    boxes: a JSON or CSV file, a label file, or a folder with one such file a case, named as the
+    case (an ending like `_0000` or `_image` left out, `_mask`, `_label`, `_seg`, `_gt` or `_boxes`
+    put in). units: of JSON and CSV that do not tell: `voxel`, `mm` (LPS) or `mm-ras`. mask_grid:
+    see `volumes.place_labels`. intensity: of volumes; None guesses CT from its values. dicom_seg:
+    also write masks of a DICOM series as a DICOM SEG object.
     """
 
-    path: Path
+    boxes: Path
     units: str | None = None
     mask_grid: str = "exact"
+    intensity: IntensityOptions | None = None
+    dicom_seg: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,8 @@ class FileCase:
 
     imgs: uint8 (H, W, 3) for pictures, (D, H, W) or (D, H, W, 3) for volumes. boxes: (N, 4) or
     (N, 6), inclusive voxel indices, as given (neither ordered nor clipped). labels: the label that
-    each box's mask should bear, 1 ... N unless the boxes came from a label file. spacing: x, y, z
-    in mm, None for pictures.
+    each box's mask should bear, 1 ... N unless the boxes came from a label file. geometry: None for
+    pictures. notes: what was guessed on the way.
     """
 
     path: Path
@@ -49,77 +53,98 @@ class FileCase:
     boxes: np.ndarray
     labels: np.ndarray
     geometry: Geometry | None = None
-    intensity: IntensityOptions = field(default_factory=IntensityOptions)
+    notes: tuple[str, ...] = ()
 
     @property
     def spacing(self) -> np.ndarray | None:
+        """x, y, z in mm; None for pictures."""
         return None if self.geometry is None else np.array(self.geometry.spacing)
 
 
-def read_case_from_file(
-    path: str | Path, boxes: BoxSource, intensity: IntensityOptions | None = None
-) -> FileCase:
+def read_case_from_file(path: str | Path, options: FileOptions) -> FileCase:
     """Reads an image file (or a DICOM folder) and its boxes as arrays that can be segmented.
 
-    intensity: how values become 0-255; for pictures None leaves 8-bit values as they are, for
-    volumes it is CT's abdominal window. Raises ValueError or FileNotFoundError, told for people.
+    Raises ValueError or FileNotFoundError, told for people.
     """
     path = Path(path)
     kind = naming.kind_of(path)
     name = naming.stem_of(path)
-    found = find_boxes(path, boxes.path)
+    if kind not in ("picture", "volume", "dicom"):
+        raise ValueError(f"{path}: is no image file; expected one of {', '.join(naming.SUFFIXES)}")
+    found = find_boxes(path, options.boxes)
     if kind == "picture":
         from litemedsam_jax.preparation import images
 
-        imgs = images.read_picture(path, intensity)
-        prompts, labels = _prompts(found, name, boxes, imgs.shape[:2], None)
+        imgs = images.read_picture(path)
+        prompts, labels = _prompts(found, name, options, imgs.shape[:2], None)
         if prompts.shape[1] != 4:
             raise ValueError(f"{found}: a picture's boxes have 4 numbers, these have 6")
         return FileCase(path, name, imgs, prompts, labels)
-    if kind not in ("volume", "dicom"):
-        raise ValueError(f"{path}: is no image file; expected one of {', '.join(naming.SUFFIXES)}")
-    from litemedsam_jax.preparation import intensity as grey
     from litemedsam_jax.preparation import volumes
 
     volume = volumes.read_volume(path)
-    options = intensity or IntensityOptions()
+    intensity = options.intensity
+    notes: tuple[str, ...] = ()
+    if intensity is None and volume.array.ndim == 3:
+        intensity, notes = _guess(volume.array)
     try:
-        imgs = volume.array if volume.array.ndim == 4 else grey.to_uint8(volume.array, options)
+        imgs = to_uint8(volume.array, intensity) if intensity else volume.array
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    prompts, labels = _prompts(found, name, boxes, imgs.shape[:3], volume.geometry)
-    return FileCase(path, name, imgs, _with_slices(prompts, imgs), labels, volume.geometry, options)
+    prompts, labels = _prompts(found, name, options, imgs.shape[:3], volume.geometry)
+    boxes = _with_slices(prompts, imgs)
+    return FileCase(path, name, imgs, boxes, labels, volume.geometry, notes)
 
 
-def output_path(case: FileCase, folder: str | Path) -> Path:
-    """Where a case's labels go: the input's name and kind; PNG for pictures, NIfTI for DICOM."""
-    if case.geometry is None:
-        return Path(folder) / f"{case.name}.png"
-    suffix = naming.suffix_of(case.path)
-    # Headers with the data in a second file become one file; DICOM itself is --dicom-seg's.
-    one_file = {".nhdr": ".nrrd", ".mhd": ".mha", ".dcm": ".nii.gz", "": ".nii.gz"}
-    return Path(folder) / f"{case.name}{one_file.get(suffix, suffix)}"
+def output_name(path: str | Path) -> str:
+    """What an input's labels are called: its own name and kind; PNG for pictures, NIfTI for DICOM.
 
-
-def write_labels_like(case: FileCase, labels: np.ndarray, folder: str | Path) -> Path:
-    """Writes labels (H, W) or (D, H, W) on the input's exact grid, in its kind; returns the path.
-
-    Box numbers become the labels that the boxes came from (`case.labels`).
+    Formats of two files (.mhd, .nhdr) become their one-file kin.
     """
-    own = np.concatenate([[0], case.labels])
-    wide = int(own.max()) > 255
-    renamed = own.astype(np.uint16 if wide else np.uint8)[labels]
-    path = output_path(case, folder)
+    kind, suffix = naming.kind_of(path), naming.suffix_of(path)
+    if kind == "picture":
+        return f"{naming.stem_of(path)}.png"
+    one_file = {".nhdr": ".nrrd", ".mhd": ".mha", ".dcm": ".nii.gz", "": ".nii.gz"}
+    return naming.stem_of(path) + one_file.get(suffix, suffix)
+
+
+def write_labels_like(case: FileCase, segs: np.ndarray, folder: str | Path) -> Path:
+    """Writes masks (H, W) or (D, H, W) on the input's exact grid, in its kind; returns the path.
+
+    Mask k (of box k) becomes `case.labels[k - 1]`. Raises ValueError where that would replace the
+    image itself.
+    """
+    path = Path(folder) / output_name(case.path)
+    if path.resolve() == case.path.resolve():
+        raise ValueError(f"{path}: the masks would replace the image; give another output folder")
+    labels = rename_labels(segs, case.labels)
     if case.geometry is None:
         from litemedsam_jax.preparation import images
 
         with replacing(path) as beside:
-            beside.write_bytes(images.encode_labels(renamed).tobytes())
+            beside.write_bytes(images.encode_labels(labels).tobytes())
     else:
         from litemedsam_jax.preparation import volumes
 
-        volumes.write_volume(path, renamed, case.geometry)
+        volumes.write_volume(path, labels, case.geometry)
     return path
+
+
+def upright(case: FileCase, segs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Image, boxes and masks turned for display: patient's left at the right, front at the top.
+
+    For volumes stored back to front along x or y (NIfTI often is); others come back as they are.
+    """
+    imgs, boxes = case.imgs, case.boxes.copy()
+    if case.geometry is None:
+        return imgs, boxes, segs
+    axes = np.reshape(case.geometry.direction, (3, 3))
+    for axis, array_axis in ((0, 2), (1, 1)):
+        if axes[axis, axis] < -0.5:
+            last = imgs.shape[array_axis] - 1
+            boxes[:, [axis, axis + 3]] = last - boxes[:, [axis + 3, axis]]
+            imgs, segs = np.flip(imgs, array_axis), np.flip(segs, array_axis)
+    return imgs, boxes, segs
 
 
 def find_boxes(image: Path, source: Path) -> Path:
@@ -152,14 +177,14 @@ def find_boxes(image: Path, source: Path) -> Path:
 def _prompts(
     found: Path,
     name: str,
-    source: BoxSource,
+    options: FileOptions,
     shape: tuple[int, ...],
     geometry: Geometry | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     from litemedsam_jax.preparation import boxes as box_files
 
     if found.suffix.lower() in (".json", ".csv"):
-        rows = box_files.read_boxes(found, name, geometry, source.units)
+        rows = box_files.read_boxes(found, name, geometry, options.units)
         return rows, np.arange(1, len(rows) + 1)
     if geometry is None:
         from litemedsam_jax.preparation import images
@@ -168,7 +193,7 @@ def _prompts(
     else:
         from litemedsam_jax.preparation import volumes
 
-        mask = volumes.place_labels(volumes.read_labels(found), geometry, found, source.mask_grid)
+        mask = volumes.place_labels(volumes.read_labels(found), geometry, found, options.mask_grid)
     if mask.shape != shape:
         raise ValueError(
             f"{found}: the mask is {mask.shape[1]}x{mask.shape[0]} and its image "
@@ -178,6 +203,18 @@ def _prompts(
     if not len(boxes):
         raise ValueError(f"{found}: the mask is empty, so it gives no box")
     return boxes, labels
+
+
+def _guess(array: np.ndarray) -> tuple[IntensityOptions, tuple[str, ...]]:
+    """CT holds air at -1000; nothing else reaches that far down."""
+    low = float(np.nanmin(array))
+    if low <= -500:
+        options = IntensityOptions("CT")
+        told = f"CT, window {options.level:g}/{options.width:g}"
+    else:
+        options = IntensityOptions("other")
+        told = "no CT, 0.5 to 99.5 percentiles"
+    return options, (f"values from {low:g}: taken as {told} (--modality says otherwise)",)
 
 
 def _with_slices(boxes: np.ndarray, imgs: np.ndarray) -> np.ndarray:

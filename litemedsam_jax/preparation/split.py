@@ -40,7 +40,7 @@ def divide(
 
 
 def files_by_case(folder: Path) -> dict[str, list[Path]]:
-    """The files of each case in a folder or its sub-folders: same stem, an image's `_0000` aside."""
+    """The files of each case in a folder and below it: same stem, an image's `_0000` aside."""
     files = [
         path
         for path in sorted(folder.rglob("*"))
