@@ -73,7 +73,7 @@ def _stand_ins() -> Iterator[None]:
 
 
 def load(module: str) -> types.ModuleType:
-    """Imports a module of an oracle without running its package's `__init__` (torchvision again)."""
+    """Imports an oracle's module without its package's `__init__`, which wants torchvision too."""
     root = folder()
     for package in WHEELS:
         if package not in sys.modules:

@@ -1,11 +1,11 @@
 """`litemedsam convert`, `convert_weights.py`: PyTorch checkpoint to safetensors, and back."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 from litemedsam_jax.weights import store, torch_checkpoint
+from litemedsam_jax.weights.atomic import replacing
 from litemedsam_jax.weights.errors import CheckpointError
 from litemedsam_jax.weights.join import join, read_either
 from litemedsam_jax.weights.torch_checkpoint import Converted
@@ -82,12 +82,5 @@ def _write_torch(path: Path, model: Converted) -> None:
     arrays = torch_checkpoint.to_state_dict(model.variables, model.config, model.counters)
     # A copy each: torch cannot hold read-only memory, which mapped files are.
     state = {key: torch.from_numpy(value.copy()) for key, value in arrays.items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
         torch.save(state, temporary)
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: cannot be written: {error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -25,10 +25,12 @@ class Name:
 
 
 class State:
-    """Base of what a pickle's BUILD may complete."""
+    """Base of what a pickle's BUILD may complete. `memo_keys`: where the machine remembers it."""
 
-    def build(self, state: Any) -> None:
-        """Takes the state in."""
+    memo_keys: tuple[int, ...] = ()
+
+    def build(self, state: Any) -> Any:
+        """Returns what takes the place of this object."""
         raise NotImplementedError
 
 
@@ -105,9 +107,9 @@ class _Machine:
         elif name in ("BINGET", "LONG_BINGET"):
             stack.append(self.memo[argument])
         elif name in ("BINPUT", "LONG_BINPUT"):
-            self.memo[argument] = stack[-1]
+            self._remember(argument)
         elif name == "MEMOIZE":
-            self.memo[len(self.memo)] = stack[-1]
+            self._remember(len(self.memo))
         elif name in _CONSTANTS:
             stack.append(_CONSTANTS[name])
         elif name == "MARK":
@@ -119,6 +121,11 @@ class _Machine:
             if method is None:
                 raise Refused(f"the pickle instruction {name}")
             method(argument)
+
+    def _remember(self, key: int) -> None:
+        value = self.memo[key] = self.stack[-1]
+        if isinstance(value, State):
+            value.memo_keys += (key,)
 
     def _push_tuple(self, length: int) -> None:
         start = len(self.stack) - length
@@ -198,7 +205,9 @@ class _Machine:
         state = self.stack.pop()
         target = self.stack[-1]
         if isinstance(target, State):
-            target.build(state)
+            self.stack[-1] = target.build(state)
+            for key in target.memo_keys:
+                self.memo[key] = self.stack[-1]
         elif not isinstance(target, dict):  # of an OrderedDict it is torch's `_metadata`: no use
             raise TypeError("a state for what has none")
 

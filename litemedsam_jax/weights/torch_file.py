@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -213,23 +213,24 @@ class _NumpyType(State):
             raise Refused(f"a numpy type {str(text)[:20]!r}")
         self.dtype = np.dtype(text)
 
-    def build(self, state: Any) -> None:
+    def build(self, state: Any) -> "_NumpyType":
         if not isinstance(state, tuple) or len(state) < 2 or state[1] not in ("<", "|", "="):
             raise Refused("a numpy type that is not little-endian")
+        return self
 
 
 class _NumpyArray(State):
-    """A numpy array of numbers, or of none before its state is read."""
+    """Stands for a numpy array of numbers until its state, which holds everything, is read."""
 
     def __init__(self, *_: Any):
-        self.array = np.zeros(0)
+        """Type, shape and buffer of an empty array: always the same, and of no use."""
 
-    def build(self, state: Any) -> None:
+    def build(self, state: Any) -> np.ndarray:
         _, shape, kind, fortran, data = state
         if not isinstance(kind, _NumpyType) or not isinstance(data, bytes):
             raise Refused("a numpy array of objects")
-        order: Any = "F" if fortran else "C"
-        self.array = np.frombuffer(data, kind.dtype).reshape(shape, order=order)
+        order: Literal["C", "F"] = "F" if fortran else "C"
+        return np.frombuffer(data, kind.dtype).reshape(shape, order=order)
 
 
 def _numpy_scalar(kind: Any, data: Any = None) -> Any:
