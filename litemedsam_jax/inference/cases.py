@@ -4,23 +4,47 @@ A case holds `imgs` and `boxes`: a picture (H, W, 3) or (H, W) with boxes (N, 4)
 (D, H, W) or (D, H, W, 3) with boxes (N, 6). The boxes' width tells the two apart.
 """
 
+import lzma
 import math
+import warnings
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from litemedsam_jax.files import replacing
 
 # Arrays that declare more than this are refused before memory is taken for them.
-MAX_ARRAY_BYTES = 4 << 30
+MAX_ARRAY_BYTES = 1 << 30
+_LONGEST_MESSAGE = 400
+
+# What zipfile raises on damaged files: a name that is no UTF-8 is a ValueError, lzma its own.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+    ValueError,
+)
 
 
 class CaseError(ValueError):
-    """A case that cannot be used; the message says what is wrong and what was expected."""
+    """A case that cannot be used; the message, one line, says what is wrong and was expected."""
+
+    def __init__(self, message: str):
+        super().__init__(one_line(message, _LONGEST_MESSAGE))
+
+
+def one_line(text: str, longest: int | None = None) -> str:
+    """Text that prints as one line on any terminal: file names may hold anything."""
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return text if longest is None or len(text) <= longest else text[: longest - 3] + "..."
 
 
 @dataclass(frozen=True)
@@ -58,6 +82,8 @@ def read_case(path: Path, prompts: str = "boxes") -> Case:
         CaseError: anything about the file that does not fit.
     """
     wanted = "boxes" if prompts == "boxes" else "gts"
+    if path.exists() and not path.is_file():  # a named pipe would be waited for without end
+        raise CaseError("it is no file (a folder or a device); expected an npz file")
     arrays = read_arrays(path, ("imgs", wanted), ("spacing",))
     return check_case(path.stem, arrays["imgs"], arrays.get("spacing"), **{wanted: arrays[wanted]})
 
@@ -71,7 +97,7 @@ def check_case(
     gts: np.ndarray | None = None,
 ) -> Case:
     """Checks arrays from wherever and makes a case of them; raises CaseError."""
-    warnings: list[str] = []
+    mended: list[str] = []
     if boxes is not None:
         boxes = _check_box_shape(boxes)
         volume = boxes.shape[1] == 6
@@ -81,10 +107,12 @@ def check_case(
         volume = gts.ndim == 3
     image = _check_image(image, volume)
     if boxes is not None:
-        boxes = _inside(boxes, image.shape[: 3 if volume else 2], warnings)
+        boxes = _inside(boxes, image.shape[: 3 if volume else 2], mended)
     if gts is not None and volume and gts.shape != image.shape[:3]:
         raise CaseError(f"gts has shape {gts.shape}, but imgs has {image.shape}; they must agree")
-    return Case(name, image, boxes, gts, spacing, tuple(warnings))
+    if spacing is not None:
+        spacing = _check_spacing(spacing, mended)
+    return Case(name, image, boxes, gts, spacing, tuple(mended))
 
 
 def read_arrays(
@@ -98,12 +126,9 @@ def read_arrays(
     try:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename: info for info in archive.infolist()}
-            present = sorted(name.removesuffix(".npy") for name in members)
             missing = [name for name in required if f"{name}.npy" not in members]
             if missing:
-                raise CaseError(
-                    f"it has no array '{missing[0]}' (it has: {', '.join(present) or 'nothing'})"
-                )
+                raise CaseError(f"it has no array '{missing[0]}' (it has: {_listed(members)})")
             names = [*required, *(name for name in optional if f"{name}.npy" in members)]
             return {name: _read_array(archive, members[f"{name}.npy"], name) for name in names}
     except CaseError:
@@ -112,33 +137,27 @@ def read_arrays(
         raise CaseError("there is no such file") from error
     except OSError as error:
         raise CaseError(f"it cannot be read: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+    except _DAMAGE as error:
         size = path.stat().st_size
         fault = "it is empty (0 bytes)" if size == 0 else f"it is no intact npz file ({error})"
         raise CaseError(f"{fault}; expected what numpy.savez_compressed writes") from error
 
 
+def _listed(members: Iterable[str]) -> str:
+    names = sorted(name.removesuffix(".npy") for name in members)
+    return ", ".join(names[:8] + ["..."] * (len(names) > 8)) or "nothing"
+
+
 def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> np.ndarray:
     with archive.open(info) as stream:
-        try:
-            version = np.lib.format.read_magic(stream)
-            if version[0] == 1:
-                header = np.lib.format.read_array_header_1_0(stream)
-            else:
-                header = np.lib.format.read_array_header_2_0(stream)
-        except ValueError as error:
-            raise CaseError(f"array '{name}' is no npy data: {error}") from error
-        shape, fortran, dtype = header
-        if dtype.hasobject:
-            raise CaseError(f"array '{name}' holds Python objects, which are never unpickled")
-        if any(length < 0 for length in shape):
-            raise CaseError(f"array '{name}' declares the shape {shape}")
+        shape, fortran, dtype = _read_header(stream, name)
         count = math.prod(shape)  # Python integers: a hostile shape does not overflow
         expected = count * dtype.itemsize
         if expected > MAX_ARRAY_BYTES:
             raise CaseError(
-                f"array '{name}' of shape {shape} takes {expected / 2**30:.1f} GiB; "
-                f"the limit is {MAX_ARRAY_BYTES / 2**30:.0f} GiB: split the case"
+                f"array '{name}' of shape {shape} and type {dtype} takes {expected / 2**30:.1f} "
+                f"GiB; the limit is {MAX_ARRAY_BYTES / 2**30:.0f} GiB: store it as uint8, or split "
+                "the case"
             )
         if expected > info.file_size:
             raise CaseError(f"array '{name}' of shape {shape} is cut short")
@@ -152,6 +171,30 @@ def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> n
                 filled += read
             stream.read(1)  # past the end, where the checksum is compared
     return data.reshape(shape, order="F" if fortran else "C")
+
+
+def _read_header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, order and type of an npy member: nothing but numbers, of a shape that can be."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of headers written by Python 2
+            version = np.lib.format.read_magic(stream)
+            if version[0] == 1:
+                header = np.lib.format.read_array_header_1_0(stream)
+            else:
+                header = np.lib.format.read_array_header_2_0(stream)
+    except _DAMAGE[:-1]:
+        raise
+    except Exception as error:  # the header is a Python literal, which can fail in many ways
+        raise CaseError(f"array '{name}' is no npy data: {one_line(str(error), 150)}") from error
+    shape, fortran, dtype = header
+    if dtype.hasobject:
+        raise CaseError(f"array '{name}' holds Python objects, which are never unpickled")
+    if dtype.kind not in "biufc" or dtype.itemsize == 0:
+        raise CaseError(f"array '{name}' has values of type {dtype}; expected numbers")
+    if len(shape) > 8 or any(not 0 <= length < 2**40 for length in shape):
+        raise CaseError(f"array '{name}' declares the shape {shape}; expected at most 4 axes")
+    return shape, fortran, dtype
 
 
 def _check_image(image: np.ndarray, volume: bool) -> np.ndarray:
@@ -210,7 +253,17 @@ def _check_labels(gts: np.ndarray) -> np.ndarray:
     return gts if gts.dtype == np.uint8 else gts.astype(np.uint16)
 
 
-def _inside(boxes: np.ndarray, shape: tuple[int, ...], warnings: list[str]) -> np.ndarray:
+def _check_spacing(spacing: np.ndarray, mended: list[str]) -> np.ndarray | None:
+    """Masks do not depend on it: an odd one is left out rather than refused."""
+    if spacing.dtype.kind in "iuf" and spacing.size == 3:
+        values = spacing.astype(np.float64).ravel()
+        if (np.isfinite(values) & (values > 0)).all():
+            return values
+    mended.append("spacing is not three positive numbers (x, y, z in mm); it was left out")
+    return None
+
+
+def _inside(boxes: np.ndarray, shape: tuple[int, ...], notes: list[str]) -> np.ndarray:
     """Corners in order and inside the image, whole slice numbers; what changed is told."""
     axes = boxes.shape[1] // 2
     low, high = boxes[:, :axes], boxes[:, axes:]
@@ -230,7 +283,7 @@ def _inside(boxes: np.ndarray, shape: tuple[int, ...], warnings: list[str]) -> n
         mended[:, [2, 5]] = np.rint(mended[:, [2, 5]])
     changed = int((mended != boxes).any(1).sum())
     if changed:
-        warnings.append(
+        notes.append(
             f"{changed} of {len(boxes)} boxes had swapped corners or reached out of the image; "
             "they were put in order and clipped"
         )

@@ -6,11 +6,11 @@ challenge's boxes and without propagation.
 
 import numpy as np
 
+from litemedsam_jax.inference.decoding import decode_masks
 from litemedsam_jax.inference.predictor import LiteMedSAM, paint
 from litemedsam_jax.inference.transforms import (
     Frame,
     bounding_box,
-    mask_from_logits,
     resize_labels,
     to_input,
 )
@@ -45,9 +45,9 @@ def _segment_slice(model: LiteMedSAM, image: np.ndarray, gts: np.ndarray, shift:
     if not boxes:
         return segs
     embedding = model.engine.encode(to_input(image, frame))
-    logits, _ = model.engine.decode(embedding, np.stack(list(boxes.values())))
-    for label, one in zip(boxes, logits, strict=True):
-        paint(segs, mask_from_logits(one, frame), label)
+    masks = decode_masks(model.engine, embedding, np.stack(list(boxes.values())), frame)
+    for label, mask in zip(boxes, masks, strict=True):
+        paint(segs, mask, label)
     return segs
 
 

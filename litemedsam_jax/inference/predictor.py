@@ -1,5 +1,6 @@
 """The Python interface: `LiteMedSAM.from_pretrained(...)`, `set_image`, `predict`."""
 
+from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from litemedsam_jax.inference.compiled import Engine
+from litemedsam_jax.inference.decoding import decode_masks
 from litemedsam_jax.inference.transforms import (
     Frame,
     Region,
@@ -49,11 +51,15 @@ class LiteMedSAM:
         """Encodes an image once, for any number of `predict` calls.
 
         Args:
-            image: (H, W, 3) or grey (H, W); uint8, uint16, int16 or floating point. Intensities
-                are scaled by the image's own extremes.
+            image: (H, W, 3) or grey (H, W), any type of number. Intensities are scaled by the
+                image's own extremes.
+        Raises:
+            ValueError: another shape, no pixel, or NaN or infinity among them.
         """
-        if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
+        if image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)) or 0 in image.shape:
             raise ValueError(f"expected an image of shape (H, W, 3) or (H, W), not {image.shape}")
+        if image.dtype.kind not in "biuf" or not np.isfinite([image.min(), image.max()]).all():
+            raise ValueError("expected an image of finite numbers")
         frame = Frame(*image.shape[:2])
         self._current = frame, self.engine.encode(to_input(image, frame))
 
@@ -79,6 +85,8 @@ class LiteMedSAM:
             input frame; with `multimask` (N, 3, H, W), (N, 3), (N, 3, 256, 256).
         """
         frame, embedding = self._encoded()
+        if all(prompt is None or np.size(prompt) == 0 for prompt in (boxes, points, mask_logits)):
+            raise ValueError("nothing to predict from: give boxes, points or mask_logits")
         scaled = None if boxes is None else boxes_to_input(np.reshape(boxes, (-1, 4)), frame)
         if scaled is not None and points is None and mask_logits is None and not multimask:
             logits, iou = self.engine.decode(embedding, scaled)
@@ -100,17 +108,17 @@ class LiteMedSAM:
             masks[index][region.rows, region.columns] = region.mask
         return masks, iou, logits
 
-    def predict_regions(self, boxes: np.ndarray) -> list[Region]:
-        """Like `predict` for boxes alone, without an image-sized array per box."""
+    def predict_regions(self, boxes: np.ndarray) -> Iterator[Region]:
+        """Like `predict` for boxes (N, 4) alone, one by one, without an image-sized array each."""
         frame, embedding = self._encoded()
-        logits, _ = self.engine.decode(embedding, boxes_to_input(boxes, frame))
-        return [mask_from_logits(one, frame) for one in logits]
+        return decode_masks(self.engine, embedding, boxes_to_input(boxes, frame), frame)
 
     def segment_image(self, image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         """One label image (H, W): box k (from 1) writes k; where boxes overlap the later wins.
 
         uint8, or uint16 for more than 255 boxes.
         """
+        boxes = np.reshape(boxes, (-1, 4))
         self.set_image(image)
         labels = np.zeros(image.shape[:2], label_dtype(len(boxes)))
         for label, region in enumerate(self.predict_regions(boxes), start=1):
@@ -129,6 +137,10 @@ class LiteMedSAM:
             (D, H, W), uint8, or uint16 for more than 255 boxes.
         """
         boxes = np.reshape(boxes, (-1, 6))
+        if not len(boxes) or boxes[:, 2].min() < 0 or boxes[:, 5].max() >= len(volume):
+            raise ValueError(f"expected boxes within the {len(volume)} slices of the volume")
+        if (boxes[:, 2] > boxes[:, 5]).any():
+            raise ValueError("expected boxes with z_min <= z_max")
         labels = np.zeros(volume.shape[:3], label_dtype(len(boxes)))
         for z, label, region in segment_volume(self.engine, volume, boxes, strategy):
             paint(labels[z], region, label)

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 INPUT_SIZE = 256
+_PIXELS_AT_ONCE = 1 << 22  # of float32 values that become a mask: a bound on memory
 MASK_BOX_MARGIN = 3  # pixels of the input frame around a mask that becomes the next slice's box
 
 
@@ -47,7 +48,8 @@ def to_input(image: np.ndarray, frame: Frame) -> np.ndarray:
     """Resizes by area to the frame, scales to [0, 1] by the image's own extremes, pads with zeros.
 
     Args:
-        image: (H, W, 3) or grey (H, W); uint8, uint16, int16, float32 or float64.
+        image: (H, W, 3) or grey (H, W). uint8, uint16, int16, float32 or float64, as which
+            OpenCV resizes it (integers are rounded); other types are widened first.
     Returns:
         (256, 256, 3) float32.
     """
@@ -83,11 +85,15 @@ def mask_from_logits(logits: np.ndarray, frame: Frame) -> Region:
     columns = _interpolation(frame.inner_width, frame.width, np.any(positive, axis=0))
     if rows is None or columns is None:
         return Region(slice(0, 0), slice(0, 0), np.zeros((0, 0), bool))
-    near, far, weight = rows.near, rows.far, rows.weight[:, None]
-    lines = logits[near] * (1 - weight) + logits[far] * weight
-    near, far, weight = columns.near, columns.far, columns.weight
-    values = lines[:, near] * (1 - weight) + lines[:, far] * weight
-    return Region(rows.target, columns.target, values > 0)
+    mask = np.empty((len(rows.near), len(columns.near)), bool)
+    height = max(1, _PIXELS_AT_ONCE // len(columns.near))
+    for start in range(0, len(mask), height):
+        strip = slice(start, start + height)
+        near, far, weight = rows.near[strip], rows.far[strip], rows.weight[strip, None]
+        lines = logits[near] * (1 - weight) + logits[far] * weight
+        near, far, weight = columns.near, columns.far, columns.weight
+        mask[strip] = lines[:, near] * (1 - weight) + lines[:, far] * weight > 0
+    return Region(rows.target, columns.target, mask)
 
 
 class _Interpolation(NamedTuple):
@@ -136,10 +142,16 @@ def bounding_box(mask: np.ndarray, margin: int, size: int) -> np.ndarray | None:
     return np.concatenate([low, high]).astype(np.float32)
 
 
+# What OpenCV resizes by area; others are widened.
+_RESIZABLE = (np.uint8, np.uint16, np.int16, np.float32, np.float64)
+
+
 def _resize_by_area(image: np.ndarray, frame: Frame) -> np.ndarray:
     size = (frame.inner_width, frame.inner_height)
     if image.shape[:2] == size[::-1]:
         return image
+    if image.dtype not in _RESIZABLE:
+        image = image.astype(np.float32 if image.dtype == np.float16 else np.float64)
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 

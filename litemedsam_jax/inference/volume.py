@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from litemedsam_jax.inference.compiled import Engine
+from litemedsam_jax.inference.decoding import decode_masks
 from litemedsam_jax.inference.transforms import (
     Frame,
     Region,
     box_from_mask,
     boxes_to_input,
-    mask_from_logits,
     to_input,
 )
 
@@ -34,8 +34,8 @@ class Track:
     first: int
     middle: int
     last: int
-    middle_mask: Region | None = None
-    previous: Region | None = None
+    prompt: np.ndarray  # for the slice that comes next: the given box, or that of a mask
+    prompt_down: np.ndarray  # for the first slice below the middle
 
 
 def segment_volume(
@@ -63,22 +63,24 @@ def segment_volume(
             live = [track for track in tracks if _is_live(track, z, upward)]
             if not live:
                 continue
-            prompts = [_prompt(track, z, frame, strategy) for track in live]
-            logits, _ = engine.decode(encoder.encode(z, upward), np.stack(prompts))
-            for track, one in zip(live, logits, strict=True):
-                track.previous = mask_from_logits(one, frame)
+            prompts = np.stack([track.prompt for track in live])
+            masks = decode_masks(engine, encoder.encode(z, upward), prompts, frame)
+            for track, mask in zip(live, masks, strict=True):
+                # Only the box is kept: the masks of ten thousand boxes would fill the memory.
+                found = box_from_mask(mask, frame, track.label if strategy == "reference" else 1)
+                track.prompt = track.box if found is None else found
                 if z == track.middle:
-                    track.middle_mask = track.previous
-                yield z, track.label, track.previous
+                    track.prompt_down = track.prompt
+                yield z, track.label, mask
         for track in tracks:
-            track.previous = track.middle_mask  # the way down starts from the middle again
+            track.prompt = track.prompt_down  # the way down starts from the middle again
 
 
 def _track(label: int, box: np.ndarray, frame: Frame) -> Track:
     first, last = int(box[2]), int(box[5])
     middle = int((last - first) / 2 + first)
     flat = boxes_to_input(box[[0, 1, 3, 4]], frame)
-    return Track(label, flat, first, middle, last)
+    return Track(label, flat, first, middle, last, prompt=flat, prompt_down=flat)
 
 
 def _sweep(tracks: list[Track], upward: bool) -> range:
@@ -89,14 +91,6 @@ def _sweep(tracks: list[Track], upward: bool) -> range:
 
 def _is_live(track: Track, z: int, upward: bool) -> bool:
     return track.middle <= z <= track.last if upward else track.first <= z < track.middle
-
-
-def _prompt(track: Track, z: int, frame: Frame, strategy: str) -> np.ndarray:
-    if z == track.middle or track.previous is None:
-        return track.box
-    value = track.label if strategy == "reference" else 1
-    found = box_from_mask(track.previous, frame, value)
-    return track.box if found is None else found
 
 
 class _SliceEncoder:
