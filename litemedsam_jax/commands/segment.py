@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from litemedsam_jax.inference.batch import BatchOptions, Summary
+    from litemedsam_jax.preparation.direct import FileOptions
 
 DESCRIPTION = """\
 Segments every case (npz) of a folder inside its boxes.
@@ -19,6 +20,16 @@ x_min, y_min, x_max, y_max, or a volume (D, H, W) with boxes (N, 6) as
 x_min, y_min, z_min, x_max, y_max, z_max, all inclusive pixel indices.
 The output has the case's name and holds `segs`, in which box k writes the label k.
 `efficiency.csv` beside the masks lists the seconds of each case.
+
+Image files (NIfTI, NRRD, MHA, a folder with a DICOM series, PNG, JPEG, TIFF) are segmented too,
+alone or in a folder; --boxes says where their boxes are:
+
+  python infer.py -i ct.nii.gz -o out --boxes boxes.json
+  python infer.py -i series/ -o out --boxes labels.nii.gz --overlay out
+
+a JSON ([[x_min, y_min, z_min, x_max, y_max, z_max], ...], or {"units": "mm", "boxes": [...]}), a
+CSV with such columns (and case, units), a mask whose labels are boxed, or a folder of these named
+as the images. The output has the input's name, kind and grid; a mask's labels are kept.
 
 Exit status: 0 all cases done; 1 some failed (each is told in one line); 2 nothing could start.
 """
@@ -45,10 +56,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--boxes",
-        choices=("file", "gt"),
         default="file",
-        help="prompts: the case's boxes, or boxes around each label of its `gts`, slice by slice; "
-        "the output then holds segs, gts and spacing (default: %(default)s)",
+        metavar="file|gt|PATH",
+        help="'file': the npz's own boxes; 'gt': around each label of its `gts`, slice by slice "
+        "(the output then holds segs, gts and spacing); a PATH: for image files, see below "
+        "(default: %(default)s)",
     )
     add(
         "--bbox-shift",
@@ -79,7 +91,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="processes, each with its own model; one uses all cores (default: %(default)s)",
     )
+    _add_image_files(parser.add_argument_group("image files"))
     add("-device", default="cpu", help="cpu, gpu or tpu (default: %(default)s)")
+
+
+def _add_image_files(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add(
+        "--box-units",
+        choices=("voxel", "mm", "mm-ras"),
+        help="of boxes whose file does not say: indices from 0, or millimetres as DICOM (LPS) or "
+        "as NIfTI and 3D Slicer (RAS) count them (default: voxel)",
+    )
+    add(
+        "--modality",
+        metavar="CT|MR|...",
+        help="of volumes: CT is windowed, others clipped to percentiles (default: by the values)",
+    )
+    add("-window_level", type=float, default=40, metavar="HU", help="CT (default: %(default)s)")
+    add("-window_width", type=float, default=400, metavar="HU", help="CT (default: %(default)s)")
+    add("--fill-nan", type=float, metavar="VALUE", help="stands for NaN and infinities")
+    add(
+        "--mask-grid",
+        choices=("exact", "resample", "index"),
+        default="exact",
+        help="how a mask with boxes finds its place: by its header, on the same voxels; by its "
+        "header, nearest label; by index, headers ignored (default: %(default)s)",
+    )
+    add("--dicom-seg", action="store_true", help="also a DICOM SEG object (.dcm) a DICOM series")
+
+
+def _file_options(args: argparse.Namespace) -> "FileOptions | None":
+    """How image files are read; None where no boxes were given for them."""
+    if args.boxes in ("file", "gt"):
+        return None
+    from litemedsam_jax.preparation.direct import FileOptions
+    from litemedsam_jax.preparation.intensity import IntensityOptions
+
+    intensity = IntensityOptions(
+        args.modality or "auto", args.window_level, args.window_width, fill_nan=args.fill_nan
+    )
+    boxes = Path(args.boxes)
+    if not boxes.exists():
+        raise FileNotFoundError(f"--boxes {boxes}: there is no such file or folder")
+    return FileOptions(boxes, args.box_units, args.mask_grid, intensity, args.dicom_seg)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -88,24 +143,24 @@ def run(args: argparse.Namespace) -> int:
         os.environ.setdefault("JAX_PLATFORMS", "cpu")  # spares JAX the search for accelerators
 
     from litemedsam_jax.inference.batch import BatchOptions, segment_folder
-    from litemedsam_jax.inference.cases import CaseError
     from litemedsam_jax.weights.errors import CheckpointError
 
-    options = BatchOptions(
-        inputs=args.input_dir,
-        outputs=args.output_dir,
-        weights=args.weights,
-        prompts="gt" if args.boxes == "gt" else "boxes",
-        box_shift=args.bbox_shift,
-        strategy=args.strategy,
-        skip_existing=args.skip_existing,
-        overlays=args.overlay or (args.png_save_dir if args.save_overlay else None),
-        device=device,
-        workers=args.num_workers,
-    )
     try:
+        options = BatchOptions(
+            inputs=args.input_dir,
+            outputs=args.output_dir,
+            weights=args.weights,
+            prompts="gt" if args.boxes == "gt" else "boxes",
+            box_shift=args.bbox_shift,
+            strategy=args.strategy,
+            skip_existing=args.skip_existing,
+            overlays=args.overlay or (args.png_save_dir if args.save_overlay else None),
+            device=device,
+            workers=args.num_workers,
+            files=_file_options(args),
+        )
         summary = segment_folder(options)
-    except (CaseError, CheckpointError, OSError) as error:
+    except (ValueError, CheckpointError, OSError) as error:
         print(f"litemedsam segment: {error}", file=sys.stderr)
         return 2
     _report(summary, options)

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from litemedsam_jax.inference.cases import Case, CaseError, read_case, write_arrays
+from litemedsam_jax.preparation import naming
 from litemedsam_jax.weights.errors import CheckpointError
 
 if TYPE_CHECKING:
+    from litemedsam_jax.inference.files import OpenFile
     from litemedsam_jax.inference.predictor import LiteMedSAM
+    from litemedsam_jax.preparation.direct import FileOptions
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class BatchOptions:
     overlays: Path | None = None
     device: str | None = None  # "cpu", "gpu", "tpu"; None: JAX's choice
     workers: int = 1  # processes, each with a model of its own
+    files: "FileOptions | None" = None  # where boxes of image files (other than npz) come from
 
 
 @dataclass
@@ -42,14 +46,26 @@ class Summary:
 
 
 def find_cases(folder: Path) -> list[Path]:
-    """The folder's npz files, by name, not its subfolders'.
+    """The folder's cases, by name, not its subfolders': npz, image files, DICOM series.
+
+    A file, or a DICOM series' folder, is the one case.
 
     Raises:
         CaseError: there is no such folder.
     """
-    if not folder.is_dir():
-        raise CaseError(f"{folder}: there is no such folder of cases")
-    return sorted(path for path in folder.iterdir() if path.suffix == ".npz")
+    try:
+        return naming.cases_in(folder)
+    except FileNotFoundError:
+        raise CaseError(f"{folder}: there is no such folder of cases") from None
+
+
+def output_name(path: Path) -> str:
+    """What the masks of a case are called: an npz's name, an image file's kind."""
+    if path.suffix == ".npz":
+        return path.name
+    from litemedsam_jax.preparation.direct import output_name as name_of_labels
+
+    return name_of_labels(path)
 
 
 def segment_folder(options: BatchOptions, log: Callable[[str], None] = print) -> Summary:
@@ -62,10 +78,16 @@ def segment_folder(options: BatchOptions, log: Callable[[str], None] = print) ->
         OSError: the folder of masks cannot be written.
     """
     paths = find_cases(options.inputs)
+    if options.files is not None:
+        from litemedsam_jax.preparation.direct import without_boxes
+
+        paths = without_boxes(paths, options.files.boxes)
     options.outputs.mkdir(parents=True, exist_ok=True)
     summary = Summary()
     if options.skip_existing:
-        summary.skipped = [path.name for path in paths if (options.outputs / path.name).exists()]
+        summary.skipped = [
+            path.name for path in paths if (options.outputs / output_name(path)).exists()
+        ]
         paths = [path for path in paths if path.name not in set(summary.skipped)]
     with _TimeTable(options.outputs / "efficiency.csv", keep=options.skip_existing) as times:
         for number, (path, result) in enumerate(_results(options, paths), start=1):
@@ -131,12 +153,13 @@ class Segmenter:
         """One case from file to file. Reading, segmenting and writing are timed, overlays not."""
         start = time.perf_counter()
         try:
-            case = read_case(path, self.options.prompts)
+            file = None if path.suffix == ".npz" else _open_file(path, self.options)
+            case = file.case if file else read_case(path, self.options.prompts)
             segs = self._segment(case)
-            write_arrays(self.options.outputs / path.name, **self._outputs(case, segs))
+            self._write(path, case, file, segs)
             seconds = time.perf_counter() - start
             if self.options.overlays is not None:
-                _write_overlay(self.options.overlays / f"{case.name}.png", case, segs)
+                _write_overlay(self.options.overlays / f"{case.name}.png", case, file, segs)
         except CheckpointError:
             raise  # no other case will fare better
         except CaseError as error:
@@ -167,6 +190,15 @@ class Segmenter:
             self._loaded = LiteMedSAM.from_pretrained(self.options.weights, self.options.device)
         return self._loaded
 
+    def _write(self, path: Path, case: Case, file: "OpenFile | None", segs: np.ndarray) -> None:
+        if file is None:
+            write_arrays(self.options.outputs / path.name, **self._outputs(case, segs))
+            return
+        from litemedsam_jax.inference.files import write_masks
+
+        dicom_seg = self.options.files is not None and self.options.files.dicom_seg
+        write_masks(file, segs, self.options.outputs, dicom_seg)
+
     def _outputs(self, case: Case, segs: np.ndarray) -> dict[str, np.ndarray]:
         outputs = {"segs": segs}
         if case.gts is not None:
@@ -176,11 +208,21 @@ class Segmenter:
         return outputs
 
 
-def _write_overlay(path: Path, case: Case, segs: np.ndarray) -> None:
+def _open_file(path: Path, options: BatchOptions) -> "OpenFile":
+    from litemedsam_jax.inference.files import open_file
+
+    return open_file(path, options.files)
+
+
+def _write_overlay(path: Path, case: Case, file: "OpenFile | None", segs: np.ndarray) -> None:
+    if file is not None:
+        from litemedsam_jax.inference.files import draw
+
+        draw(path, file, segs)
+        return
     from litemedsam_jax.visualize import write_overlay
 
-    spacing = None if case.spacing is None else case.spacing.tolist()
-    write_overlay(path, case.image, case.boxes, segs, spacing, gts=case.gts)
+    write_overlay(path, case.image, case.boxes, segs, case.spacing, gts=case.gts)
 
 
 class _TimeTable:

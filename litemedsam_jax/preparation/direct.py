@@ -3,7 +3,7 @@
 SimpleITK and Pillow are imported only for the files that need them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,14 +26,14 @@ class FileOptions:
     boxes: a JSON or CSV file, a label file, or a folder with one such file a case, named as the
     case (an ending like `_0000` or `_image` left out, `_mask`, `_label`, `_seg`, `_gt` or `_boxes`
     put in). units: of JSON and CSV that do not tell: `voxel`, `mm` (LPS) or `mm-ras`. mask_grid:
-    see `volumes.place_labels`. intensity: of volumes; None guesses CT from its values. dicom_seg:
-    also write masks of a DICOM series as a DICOM SEG object.
+    see `volumes.place_labels`. intensity: of volumes; the modality `auto` is told from the values.
+    dicom_seg: also write masks of a DICOM series as a DICOM SEG object.
     """
 
     boxes: Path
     units: str | None = None
     mask_grid: str = "exact"
-    intensity: IntensityOptions | None = None
+    intensity: IntensityOptions = field(default_factory=lambda: IntensityOptions("auto"))
     dicom_seg: bool = False
 
 
@@ -85,10 +85,10 @@ def read_case_from_file(path: str | Path, options: FileOptions) -> FileCase:
     volume = volumes.read_volume(path)
     intensity = options.intensity
     notes: tuple[str, ...] = ()
-    if intensity is None and volume.array.ndim == 3:
-        intensity, notes = _guess(volume.array)
+    if intensity.modality == "auto" and volume.array.ndim == 3:
+        intensity, notes = _guess(volume.array, intensity)
     try:
-        imgs = to_uint8(volume.array, intensity) if intensity else volume.array
+        imgs = to_uint8(volume.array, intensity) if volume.array.ndim == 3 else volume.array
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     prompts, labels = _prompts(found, name, options, imgs.shape[:3], volume.geometry)
@@ -174,6 +174,17 @@ def find_boxes(image: Path, source: Path) -> Path:
     return fitting[0]
 
 
+def without_boxes(images: list[Path], source: Path) -> list[Path]:
+    """The images that are not themselves another image's boxes, where both lie in one folder."""
+    used = set()
+    for image in images:
+        try:
+            used.add(find_boxes(image, source).resolve())
+        except ValueError:
+            continue  # told when the image itself is read
+    return [image for image in images if image.resolve() not in used]
+
+
 def _prompts(
     found: Path,
     name: str,
@@ -205,16 +216,16 @@ def _prompts(
     return boxes, labels
 
 
-def _guess(array: np.ndarray) -> tuple[IntensityOptions, tuple[str, ...]]:
+def _guess(
+    array: np.ndarray, options: IntensityOptions
+) -> tuple[IntensityOptions, tuple[str, ...]]:
     """CT holds air at -1000; nothing else reaches that far down."""
-    low = float(np.nanmin(array))
+    low = float(np.nanmin(array)) if array.size else 0.0
+    modality, told = "other", "no CT, 0.5 to 99.5 percentiles"
     if low <= -500:
-        options = IntensityOptions("CT")
-        told = f"CT, window {options.level:g}/{options.width:g}"
-    else:
-        options = IntensityOptions("other")
-        told = "no CT, 0.5 to 99.5 percentiles"
-    return options, (f"values from {low:g}: taken as {told} (--modality says otherwise)",)
+        modality, told = "CT", f"CT, window {options.level:g}/{options.width:g}"
+    note = f"values from {low:g}: taken as {told} (--modality says otherwise)"
+    return replace(options, modality=modality), (note,)
 
 
 def _with_slices(boxes: np.ndarray, imgs: np.ndarray) -> np.ndarray:
