@@ -118,6 +118,12 @@ def _add_image_files(group: argparse._ArgumentGroup) -> None:
         help="how a mask with boxes finds its place: by its header, on the same voxels; by its "
         "header, nearest label; by index, headers ignored (default: %(default)s)",
     )
+    add(
+        "--boxes-per",
+        choices=("label", "component"),
+        default="label",
+        help="of a mask: one box a label, or one a connected part (default: %(default)s)",
+    )
     add("--dicom-seg", action="store_true", help="also a DICOM SEG object (.dcm) a DICOM series")
 
 
@@ -134,7 +140,9 @@ def _file_options(args: argparse.Namespace) -> "FileOptions | None":
     boxes = Path(args.boxes)
     if not boxes.exists():
         raise FileNotFoundError(f"--boxes {boxes}: there is no such file or folder")
-    return FileOptions(boxes, args.box_units, args.mask_grid, intensity, args.dicom_seg)
+    return FileOptions(
+        boxes, args.box_units, args.mask_grid, args.boxes_per, intensity, args.dicom_seg
+    )
 
 
 def run(args: argparse.Namespace) -> int:

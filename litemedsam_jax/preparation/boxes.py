@@ -44,6 +44,27 @@ def boxes_of_labels(
     return boxes, np.array([label for label, _ in found], np.int64)
 
 
+def objects_of(labels: np.ndarray, per: str) -> tuple[np.ndarray, np.ndarray]:
+    """What gets a box each, as a label map, and the label that object 1, 2, ... belongs to.
+
+    per: `label`, or `component` for each label's connected parts.
+    """
+    if per == "label":
+        return labels, np.arange(1, int(labels.max(initial=0)) + 1)
+    from litemedsam_jax.preparation.masks import components
+
+    objects = np.zeros(labels.shape, np.uint16)
+    owners: list[int] = []
+    for label in boxes_of_labels(labels)[1].tolist():
+        parts = components(labels == label)
+        count = int(parts.max())
+        if len(owners) + count > 65535:
+            raise ValueError(f"over {len(owners) + count} separate parts; at most 65535 fit")
+        objects[parts > 0] = parts[parts > 0] + len(owners)
+        owners += [label] * count
+    return objects, np.array(owners, np.int64)
+
+
 def read_boxes(
     path: str | Path, case: str, geometry: Geometry | None, units: str | None = None
 ) -> np.ndarray:

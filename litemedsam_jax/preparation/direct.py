@@ -26,13 +26,14 @@ class FileOptions:
     boxes: a JSON or CSV file, a label file, or a folder with one such file a case, named as the
     case (an ending like `_0000` or `_image` left out, `_mask`, `_label`, `_seg`, `_gt` or `_boxes`
     put in). units: of JSON and CSV that do not tell: `voxel`, `mm` (LPS) or `mm-ras`. mask_grid:
-    see `volumes.place_labels`. intensity: of volumes; the modality `auto` is told from the values.
+    see `volumes.place_labels`. boxes_per: of a label file, a box a `label` or a `component`. intensity: of volumes; the modality `auto` is told from the values.
     dicom_seg: also write masks of a DICOM series as a DICOM SEG object.
     """
 
     boxes: Path
     units: str | None = None
     mask_grid: str = "exact"
+    boxes_per: str = "label"
     intensity: IntensityOptions = field(default_factory=lambda: IntensityOptions("auto"))
     dicom_seg: bool = False
 
@@ -210,10 +211,11 @@ def _prompts(
             f"{found}: the mask is {mask.shape[1]}x{mask.shape[0]} and its image "
             f"{shape[1]}x{shape[0]} pixels; give the mask that was drawn on this image"
         )
-    boxes, labels = box_files.boxes_of_labels(mask)
+    objects, owners = box_files.objects_of(mask, options.boxes_per)
+    boxes, numbers = box_files.boxes_of_labels(objects)
     if not len(boxes):
         raise ValueError(f"{found}: the mask is empty, so it gives no box")
-    return boxes, labels
+    return boxes, owners[numbers - 1]
 
 
 def _guess(

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from litemedsam_jax.preparation import masks
-from litemedsam_jax.preparation.boxes import Jitter, boxes_of_labels
+from litemedsam_jax.preparation.boxes import Jitter, boxes_of_labels, objects_of
 from litemedsam_jax.preparation.geometry import Geometry
 from litemedsam_jax.preparation.intensity import IntensityOptions, to_uint8
 from litemedsam_jax.preparation.npz import geometry_arrays, write_npz
@@ -129,7 +129,7 @@ def _write_case(
     options: PrepareOptions, name: str, imgs: np.ndarray, gts: np.ndarray, extra: dict
 ) -> None:
     """`imgs/` and `gts/` as the challenge lays them out; label k belongs to box k."""
-    objects, owners = _objects(gts, options.boxes_per)
+    objects, owners = objects_of(gts, options.boxes_per)
     boxes, numbers = boxes_of_labels(objects, options.jitter)
     labels = owners[numbers - 1]
     # Boxes are counted without gaps, so that mask k of box k is label k of the truth.
@@ -140,22 +140,6 @@ def _write_case(
         options.output / "imgs" / f"{name}.npz", imgs=imgs, boxes=boxes, labels=labels, **extra
     )
     write_npz(options.output / "gts" / f"{name}.npz", gts=renumbered, labels=labels, **extra)
-
-
-def _objects(gts: np.ndarray, per: str) -> tuple[np.ndarray, np.ndarray]:
-    """What gets a box each, as a label map, and the label that object 1, 2, ... belongs to."""
-    if per == "label":
-        return gts, np.arange(1, int(gts.max()) + 1)
-    objects = np.zeros(gts.shape, np.uint16)
-    owners: list[int] = []
-    for label in boxes_of_labels(gts)[1].tolist():
-        parts = masks.components(gts == label)
-        count = int(parts.max())
-        if len(owners) + count > 65535:
-            raise ValueError(f"has over {len(owners) + count} separate parts; at most 65535 fit")
-        objects[parts > 0] = parts[parts > 0] + len(owners)
-        owners += [label] * count
-    return objects, np.array(owners)
 
 
 def _write_training_volume(
