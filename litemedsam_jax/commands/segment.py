@@ -168,7 +168,11 @@ def run(args: argparse.Namespace) -> int:
             files=_file_options(args),
         )
         summary = segment_folder(options)
-    except (ValueError, CheckpointError, OSError) as error:
+    except OSError as error:
+        told = f"{error.filename}: {error.strerror}" if error.strerror else str(error)
+        print(f"litemedsam segment: {told}", file=sys.stderr)
+        return 2
+    except (ValueError, CheckpointError) as error:
         print(f"litemedsam segment: {error}", file=sys.stderr)
         return 2
     _report(summary, options)
@@ -176,10 +180,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _report(summary: "Summary", options: "BatchOptions") -> None:
+    from litemedsam_jax.inference.cases import one_line
+
     skipped = f", {len(summary.skipped)} skipped" if summary.skipped else ""
     print(f"{len(summary.done)} segmented{skipped}, {len(summary.failed)} failed")
-    print(f"masks: {options.outputs}")
+    print(f"masks: {one_line(str(options.outputs))}")
     if options.overlays is not None and summary.done:
-        print(f"overlays: {options.overlays}")
+        print(f"overlays: {one_line(str(options.overlays))}")
     for name, reason in sorted(summary.failed.items()):
-        print(f"failed: {name}: {reason}", file=sys.stderr)
+        print(f"failed: {one_line(name)}: {reason}", file=sys.stderr)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from litemedsam_jax.inference.cases import Case, CaseError, read_case, write_arrays
+from litemedsam_jax.inference.cases import Case, CaseError, one_line, read_case, write_arrays
 from litemedsam_jax.preparation import naming
 from litemedsam_jax.weights.errors import CheckpointError
 
@@ -51,17 +51,27 @@ def find_cases(folder: Path) -> list[Path]:
     A file, or a DICOM series' folder, is the one case.
 
     Raises:
-        CaseError: there is no such folder.
+        CaseError: there is no such folder, or nothing in it.
     """
     try:
-        return naming.cases_in(folder)
+        found = naming.cases_in(folder)
+        if folder.is_dir() and found != [folder]:
+            # A folder named as a case is told of, not passed over.
+            found = sorted({*found, *(path for path in folder.glob("[!.]*.npz"))})
     except FileNotFoundError:
         raise CaseError(f"{folder}: there is no such folder of cases") from None
+    if not found:
+        raise CaseError(f"{folder}: there are no cases in it; expected npz or image files")
+    return found
+
+
+def _is_npz(path: Path) -> bool:
+    return path.suffix.lower() == ".npz"
 
 
 def output_name(path: Path) -> str:
     """What the masks of a case are called: an npz's name, an image file's kind."""
-    if path.suffix == ".npz":
+    if _is_npz(path):
         return path.name
     from litemedsam_jax.preparation.direct import output_name as name_of_labels
 
@@ -74,8 +84,9 @@ def segment_folder(options: BatchOptions, log: Callable[[str], None] = print) ->
     A case that cannot be used is told in one line and the next one runs.
 
     Raises:
-        CaseError: the folder of cases does not exist. CheckpointError: the weights cannot be used.
-        OSError: the folder of masks cannot be written.
+        CaseError: there are no cases, or the masks would replace them. CheckpointError: the
+            weights cannot be used.
+        OSError: nothing can be written to the folder of masks.
     """
     paths = find_cases(options.inputs)
     if options.files is not None:
@@ -83,24 +94,30 @@ def segment_folder(options: BatchOptions, log: Callable[[str], None] = print) ->
 
         paths = without_boxes(paths, options.files.boxes)
     options.outputs.mkdir(parents=True, exist_ok=True)
+    if any(_is_npz(path) and options.outputs.samefile(path.parent) for path in paths):
+        raise CaseError(f"{options.outputs}: the masks would replace the cases; give another -o")
     summary = Summary()
     if options.skip_existing:
         summary.skipped = [
             path.name for path in paths if (options.outputs / output_name(path)).exists()
         ]
-        paths = [path for path in paths if path.name not in set(summary.skipped)]
-    with _TimeTable(options.outputs / "efficiency.csv", keep=options.skip_existing) as times:
-        for number, (path, result) in enumerate(_results(options, paths), start=1):
-            progress = f"[{number}/{len(paths)}] {path.name}"
-            for warning in result.warnings:
-                log(f"{progress}: warning: {warning}")
-            if result.error is not None:
-                summary.failed[path.name] = result.error
-                log(f"{progress}: FAILED: {result.error}")
-            else:
-                summary.done.append(path.name)
-                times.add(path.name, result.seconds)
-                log(f"{progress}: {result.seconds:.2f} s")
+        skipped = set(summary.skipped)
+        paths = [path for path in paths if path.name not in skipped]
+    times = _TimeTable(options.outputs / "efficiency.csv", keep=options.skip_existing)
+    for number, (path, result) in enumerate(_results(options, paths), start=1):
+        progress = f"[{number}/{len(paths)}] {one_line(path.name)}"
+        for warning in result.warnings:
+            log(f"{progress}: warning: {warning}")
+        if result.error is not None:
+            summary.failed[path.name] = result.error
+            log(f"{progress}: FAILED: {result.error}")
+            continue
+        summary.done.append(path.name)
+        log(f"{progress}: {result.seconds:.2f} s")
+        try:
+            times.add(path.name, result.seconds)
+        except OSError as error:  # a full disk: the masks that are there stay good
+            summary.failed["efficiency.csv"] = error.strerror or str(error)
     return summary
 
 
@@ -109,7 +126,7 @@ def _results(options: BatchOptions, paths: list[Path]) -> Iterator[tuple[Path, "
         segmenter = Segmenter(options)
         yield from ((path, segmenter.run(path)) for path in paths)
         return
-    from concurrent.futures import ProcessPoolExecutor, as_completed
+    from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
     from multiprocessing import get_context
 
     # Spawned, not forked: XLA's threads do not survive a fork.
@@ -118,7 +135,17 @@ def _results(options: BatchOptions, paths: list[Path]) -> Iterator[tuple[Path, "
     ) as pool:
         futures = {pool.submit(_run_in_worker, path): path for path in paths}
         for future in as_completed(futures):
-            yield futures[future], future.result()
+            try:
+                result = future.result()
+            except BrokenExecutor:
+                result = CaseResult(
+                    error="a process ended before its time, for want of memory perhaps; run the "
+                    "rest with --skip-existing and fewer workers"
+                )
+            except CheckpointError:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+            yield futures[future], result
 
 
 def _start_worker(options: BatchOptions) -> None:
@@ -153,7 +180,7 @@ class Segmenter:
         """One case from file to file. Reading, segmenting and writing are timed, overlays not."""
         start = time.perf_counter()
         try:
-            file = None if path.suffix == ".npz" else _open_file(path, self.options)
+            file = None if _is_npz(path) else _open_file(path, self.options)
             case = file.case if file else read_case(path, self.options.prompts)
             segs = self._segment(case)
             self._write(path, case, file, segs)
@@ -167,9 +194,11 @@ class Segmenter:
         except MemoryError:
             return CaseResult(error="not enough memory for it; split the case or give more")
         except OSError as error:
-            return CaseResult(error=f"{error.filename or path}: {error.strerror or error}")
+            told = f"{error.filename or path}: {error.strerror or error}"
+            return CaseResult(error=one_line(told))
         except Exception as error:  # the other cases run whatever this one has met
-            return CaseResult(error=f"unexpected {type(error).__name__}, a bug to report: {error}")
+            told = one_line(str(error), 200)
+            return CaseResult(error=f"unexpected {type(error).__name__}, a bug to report: {told}")
         return CaseResult(seconds, case.warnings)
 
     def _segment(self, case: Case) -> np.ndarray:
@@ -229,19 +258,15 @@ class _TimeTable:
     """`case,time` rows, each on disk as soon as it is known."""
 
     def __init__(self, path: Path, keep: bool):
-        self._path, self._keep = path, keep and path.exists()
-
-    def __enter__(self) -> "_TimeTable":
-        mode = "a" if self._keep else "w"
-        self._stream = self._path.open(mode, newline="", encoding="utf-8", buffering=1)
-        self._writer = csv.writer(self._stream, lineterminator="\n")
-        if not self._keep:
-            self._writer.writerow(("case", "time"))
-        return self
+        self._path = path
+        if not (keep and path.exists() and path.stat().st_size):
+            self._write("w", ("case", "time"))
 
     def add(self, name: str, seconds: float) -> None:
-        self._writer.writerow((name, f"{seconds:.4f}"))
-        self._stream.flush()
+        # Opened for each row: two processes may append to the same table.
+        self._write("a", (name, f"{seconds:.4f}"))
 
-    def __exit__(self, *_) -> None:
-        self._stream.close()
+    def _write(self, mode: str, row: tuple[str, str]) -> None:
+        # A file name need not be text.
+        with self._path.open(mode, newline="", encoding="utf-8", errors="backslashreplace") as out:
+            csv.writer(out, lineterminator="\n").writerow(row)
