@@ -132,6 +132,24 @@ def test_batch_of_images_with_padded_boxes(published, embeddings, decode_with_or
     assert not np.asarray(logits)[1, 2:].any() and not np.asarray(iou)[1, 2:].any()
 
 
+def test_no_gradient_passes_through_padding():
+    """Training's NaN would come from here: a row that pads may hold anything."""
+    tiny = config.tiny_for_tests()
+    rng = np.random.default_rng(0)
+    tree = jax.eval_shape(lambda: init_variables(tiny, jax.random.key(0)))
+    variables = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype("float32"), tree)
+    embedding = rng.normal(size=(1, 64, 64, 32)).astype("float32")
+    decode = functools.partial(LiteMedSAM(tiny).apply, method="decode")
+
+    @jax.jit
+    def gradient(boxes, valid):
+        return jax.grad(lambda v: decode(v, embedding, boxes, valid=valid)[0].std())(variables)
+
+    boxes = np.stack([BOXES, np.full_like(BOXES, np.nan)])[None, :, 0]
+    padded = gradient(boxes, np.array([[True, False]]))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(padded))
+
+
 def test_points(published, embeddings, decode_with_oracle):
     embedding = next(iter(embeddings.values()))
     expected = decode_with_oracle(embedding, points=(POINTS, LABELS), multimask=True)

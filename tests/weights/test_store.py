@@ -117,6 +117,7 @@ def test_files_that_are_no_weights(tmp_path, tiny_variables, tiny_config):
         {"data_offsets": [0, 10**12]},
         {"data_offsets": [-8, 0]},
         {"data_offsets": [8, 0]},
+        {"data_offsets": [-8, -4], "shape": [1]},
         {"data_offsets": "no"},
         {"shape": [10**9]},
         {"shape": [-1, -2]},
