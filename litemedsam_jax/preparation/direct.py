@@ -26,8 +26,9 @@ class FileOptions:
     boxes: a JSON or CSV file, a label file, or a folder with one such file a case, named as the
     case (an ending like `_0000` or `_image` left out, `_mask`, `_label`, `_seg`, `_gt` or `_boxes`
     put in). units: of JSON and CSV that do not tell: `voxel`, `mm` (LPS) or `mm-ras`. mask_grid:
-    see `volumes.place_labels`. boxes_per: of a label file, a box a `label` or a `component`. intensity: of volumes; the modality `auto` is told from the values.
-    dicom_seg: also write masks of a DICOM series as a DICOM SEG object.
+    see `volumes.place_labels`. boxes_per: of a label file, a box a `label` or a `component`.
+    intensity: of volumes; the modality `auto` is told from the values. dicom_seg: also write masks
+    of a DICOM series as a DICOM SEG object.
     """
 
     boxes: Path

@@ -16,6 +16,8 @@ def read_npz(
 ) -> dict[str, np.ndarray]:
     """The named arrays of an npz. Raises ValueError (damaged, pickled, lacking), OSError."""
     path = Path(path)
+    if path.is_file() and not zipfile.is_zipfile(path):
+        raise ValueError(f"{path}: is no intact npz file ({path.stat().st_size} bytes, no zip)")
     try:
         with np.load(path, allow_pickle=False) as archive:
             present = set(archive.files)
