@@ -30,8 +30,21 @@ def _rows(path):
 
 def test_evaluate_writes_the_reference_s_table(demo, capsys):
     done = main(
-        ["evaluate", "-s", f"{demo}/segs", "-g", f"{demo}/gts", "-csv_dir", f"{demo}/m.csv"]
-        + ["--per-label", f"{demo}/l.csv", "--plot", f"{demo}/p.png", "-num_workers", "1"]
+        [
+            "evaluate",
+            "-s",
+            f"{demo}/segs",
+            "-g",
+            f"{demo}/gts",
+            "-csv_dir",
+            f"{demo}/m.csv",
+            "--per-label",
+            f"{demo}/l.csv",
+            "--plot",
+            f"{demo}/p.png",
+            "-num_workers",
+            "1",
+        ]
     )
     assert done == 0
     assert (demo / "m.csv").read_text() == (
@@ -47,8 +60,19 @@ def test_evaluate_writes_the_reference_s_table(demo, capsys):
 def test_evaluate_without_nsd_and_with_a_missing_case(demo, capsys):
     (demo / "segs/3DBox_MR_breast1_tumor.npz").unlink()
     done = main(
-        ["evaluate", "-s", f"{demo}/segs", "-g", f"{demo}/gts", "-csv_dir", f"{demo}/m.csv"]
-        + ["-nsd", "False", "-num_workers", "1"]
+        [
+            "evaluate",
+            "-s",
+            f"{demo}/segs",
+            "-g",
+            f"{demo}/gts",
+            "-csv_dir",
+            f"{demo}/m.csv",
+            "-nsd",
+            "False",
+            "-num_workers",
+            "1",
+        ]
     )
     assert done == 1
     assert [list(row) for row in _rows(demo / "m.csv")] == [["case", "dsc"]]
@@ -67,9 +91,23 @@ def test_compare_pairs_cases_and_draws_the_extremes(demo, capsys):
     (demo / "b/efficiency.csv").write_text("case,time\n3DBox_MR_breast1_tumor.npz,2.0\n")
     (demo / "segs/efficiency.csv").write_text("case,time\n3DBox_MR_breast1_tumor.npz,8.0\n")
     done = main(
-        ["compare", f"{demo}/segs", f"{demo}/b", "-g", f"{demo}/gts", "-csv_dir", f"{demo}/c.csv"]
-        + ["--images", str(REPOSITORY / "demo/imgs"), "--pictures", f"{demo}/pictures"]
-        + ["--extremes", "1", "-num_workers", "1"]
+        [
+            "compare",
+            f"{demo}/segs",
+            f"{demo}/b",
+            "-g",
+            f"{demo}/gts",
+            "-csv_dir",
+            f"{demo}/c.csv",
+            "--images",
+            str(REPOSITORY / "demo/imgs"),
+            "--pictures",
+            f"{demo}/pictures",
+            "--extremes",
+            "1",
+            "-num_workers",
+            "1",
+        ]
     )
     assert done == 0
     assert [row["B/A"] for row in _rows(demo / "c.csv")] == ["nan", "0.25", "0.25"]
@@ -79,8 +117,16 @@ def test_compare_pairs_cases_and_draws_the_extremes(demo, capsys):
 
 def test_compare_without_truth_measures_agreement(demo):
     done = main(
-        ["compare", f"{demo}/segs", f"{demo}/segs", "-csv_dir", f"{demo}/c.csv"]
-        + ["-num_workers", "1", "--corrected"]
+        [
+            "compare",
+            f"{demo}/segs",
+            f"{demo}/segs",
+            "-csv_dir",
+            f"{demo}/c.csv",
+            "-num_workers",
+            "1",
+            "--corrected",
+        ]
     )
     assert done == 0
     assert {row["dsc B"] for row in _rows(demo / "c.csv")} == {"1.0"}

@@ -28,7 +28,7 @@ def _square(at: int = 10, size: int = 10) -> np.ndarray:
 def test_demo_cases_score_as_the_reference_scores_them(case):
     truth = np.load(REPOSITORY / f"demo/gts/{case}.npz")
     segs = np.load(REPOSITORY / f"tests/data/reference_segs/{case}.npz")["segs"]
-    score = score_case(truth["gts"], segs, truth["spacing"] if "spacing" in truth else None)
+    score = score_case(truth["gts"], segs, truth.get("spacing", None))
     assert (round(score.dsc, 4), round(score.nsd, 4)) == _DEMO[case]
 
 
@@ -39,7 +39,7 @@ def test_shared_cases_score_as_the_reference_scores_them(shared):
     for case in expected:
         truth = np.load(shared / "cases/gts" / case)
         segs = np.load(shared / "reference/segs" / case)["segs"]
-        score = score_case(truth["gts"], segs, truth["spacing"] if "spacing" in truth else None)
+        score = score_case(truth["gts"], segs, truth.get("spacing", None))
         scored[case] = (round(score.dsc, 4), round(score.nsd, 4))
     assert len(expected) == 31
     assert scored == expected
