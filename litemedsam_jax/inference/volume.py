@@ -101,7 +101,7 @@ class _SliceEncoder:
         downward = {z for t in tracks for z in range(t.first, t.middle)}
         upward = {z for t in tracks for z in range(t.middle, t.last + 1)}
         # The way down starts at the top: if not all can be kept, keep the upper ones.
-        self._wanted = set(sorted(downward & upward)[-KEPT_EMBEDDINGS:])
+        self._wanted = set(sorted(downward & upward, reverse=True)[:KEPT_EMBEDDINGS])
         self._kept: dict[int, object] = {}
 
     def encode(self, z: int, upward: bool):
