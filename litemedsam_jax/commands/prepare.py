@@ -155,6 +155,14 @@ def _add_masks(parser: argparse.ArgumentParser) -> None:
         help="then drop parts of fewer pixels in a slice (default: %(default)s)",
     )
     add(
+        "--keep-labels",
+        type=int,
+        nargs="+",
+        default=[],
+        metavar="LABEL",
+        help="drop all labels but these (default: keep all)",
+    )
+    add(
         "--remove-labels",
         type=int,
         nargs="+",
@@ -255,6 +263,7 @@ def _options(args: argparse.Namespace):
         "cases": args.cases,
         "min_pixels": args.min_pixels_2d,
         "min_voxels": args.min_voxels_3d,
+        "keep_labels": tuple(args.keep_labels),
         "remove_labels": tuple(args.remove_labels),
         "split_label": args.split_instances,
         "boxes_per": args.boxes_per,

@@ -124,6 +124,14 @@ def _add_image_files(group: argparse._ArgumentGroup) -> None:
         default="label",
         help="of a mask: one box a label, or one a connected part (default: %(default)s)",
     )
+    add(
+        "--labels",
+        type=int,
+        nargs="+",
+        default=[],
+        metavar="LABEL",
+        help="of a mask: the labels to box (default: all)",
+    )
     add("--dicom-seg", action="store_true", help="also a DICOM SEG object (.dcm) a DICOM series")
 
 
@@ -141,7 +149,13 @@ def _file_options(args: argparse.Namespace) -> "FileOptions | None":
     if not boxes.exists():
         raise FileNotFoundError(f"--boxes {boxes}: there is no such file or folder")
     return FileOptions(
-        boxes, args.box_units, args.mask_grid, args.boxes_per, intensity, args.dicom_seg
+        boxes,
+        args.box_units,
+        args.mask_grid,
+        args.boxes_per,
+        tuple(args.labels),
+        intensity,
+        args.dicom_seg,
     )
 
 

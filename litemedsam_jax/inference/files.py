@@ -61,5 +61,5 @@ def draw(path: Path, file: OpenFile, segs: np.ndarray) -> None:
         file.found.geometry,
     )
     imgs, boxes, masks = direct.upright(shown, segs)
-    names = [f"label {label}" for label in file.found.labels]
+    names = [f"{box}: label {label}" for box, label in enumerate(file.found.labels, start=1)]
     write_overlay(path, imgs, boxes, masks, file.case.spacing, names=names)

@@ -27,6 +27,7 @@ class FileOptions:
     case (an ending like `_0000` or `_image` left out, `_mask`, `_label`, `_seg`, `_gt` or `_boxes`
     put in). units: of JSON and CSV that do not tell: `voxel`, `mm` (LPS) or `mm-ras`. mask_grid:
     see `volumes.place_labels`. boxes_per: of a label file, a box a `label` or a `component`.
+    labels: of a label file, those to box; none: all.
     intensity: of volumes; the modality `auto` is told from the values. dicom_seg: also write masks
     of a DICOM series as a DICOM SEG object.
     """
@@ -35,6 +36,7 @@ class FileOptions:
     units: str | None = None
     mask_grid: str = "exact"
     boxes_per: str = "label"
+    labels: tuple[int, ...] = ()
     intensity: IntensityOptions = field(default_factory=lambda: IntensityOptions("auto"))
     dicom_seg: bool = False
 
@@ -212,10 +214,14 @@ def _prompts(
             f"{found}: the mask is {mask.shape[1]}x{mask.shape[0]} and its image "
             f"{shape[1]}x{shape[0]} pixels; give the mask that was drawn on this image"
         )
+    if options.labels:
+        from litemedsam_jax.preparation.masks import keep_labels
+
+        mask = keep_labels(mask, options.labels)
     objects, owners = box_files.objects_of(mask, options.boxes_per)
     boxes, numbers = box_files.boxes_of_labels(objects)
     if not len(boxes):
-        raise ValueError(f"{found}: the mask is empty, so it gives no box")
+        raise ValueError(f"{found}: the mask has none of the labels to box, or is empty")
     return boxes, owners[numbers - 1]
 
 

@@ -12,6 +12,11 @@ def drop_labels(labels: np.ndarray, unwanted: Sequence[int]) -> np.ndarray:
     return np.where(np.isin(labels, unwanted), labels.dtype.type(0), labels)
 
 
+def keep_labels(labels: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
+    """The labels with all but the wanted ones set to background."""
+    return np.where(np.isin(labels, wanted), labels, labels.dtype.type(0))
+
+
 def split_instances(labels: np.ndarray, label: int) -> np.ndarray:
     """One label's connected parts (26- or 8-connected) become labels of their own.
 

@@ -29,6 +29,7 @@ class PrepareOptions:
     slices: Literal["range", "labelled", "all"] = "range"
     min_voxels: int = 100
     min_pixels: int = 10
+    keep_labels: Sequence[int] = ()
     remove_labels: Sequence[int] = ()
     split_label: int | None = None
     boxes_per: Literal["label", "component"] = "label"
@@ -117,6 +118,8 @@ def prepare_image(task: Task, options: PrepareOptions) -> str | None:
 
 
 def _cleaned(gts: np.ndarray, options: PrepareOptions) -> np.ndarray:
+    if options.keep_labels:
+        gts = masks.keep_labels(gts, options.keep_labels)
     if options.remove_labels:
         gts = masks.drop_labels(gts, options.remove_labels)
     if options.split_label is not None:
