@@ -54,3 +54,24 @@ def _write_mp4(path: Path, frames: Iterator[np.ndarray], per_second: float) -> N
         video.write(np.ascontiguousarray(even[..., ::-1]))
     if video is not None:
         video.release()
+
+
+def write_case(
+    path: Path,
+    image: np.ndarray,
+    boxes: np.ndarray | None,
+    segs: np.ndarray,
+    spacing: Sequence[float] | np.ndarray | None = None,
+    **options,
+) -> None:
+    """Writes a case's overlay by the path's suffix: volumes as .gif or .mp4 scroll, else a picture.
+
+    A picture's case, which has nothing to scroll through, becomes PNG whatever the suffix. options:
+    as of `visualize.case_overlay`; a scroll knows `names` alone.
+    """
+    moving = path.suffix.lower() in (".gif", ".mp4")
+    if moving and visualize.is_volume(image, boxes, segs):
+        write_scroll(path, scroll(image, boxes, segs, spacing, options.get("names")))
+        return
+    target = path.with_suffix(".png") if moving else path
+    visualize.write_overlay(target, image, boxes, segs, spacing, **options)

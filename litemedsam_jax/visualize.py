@@ -190,14 +190,36 @@ def boxes_on_slice(boxes: np.ndarray | None, z: int) -> np.ndarray | None:
 
 
 def _draw_masks(picture: np.ndarray, segs: np.ndarray, fill: float, line: int) -> None:
-    size = picture.shape[1::-1]
+    scale = np.array(picture.shape[1::-1]) / segs.shape[::-1]
     for label in np.unique(segs[segs > 0]).tolist():
-        mask = (segs == label).astype(np.float32)
-        # Interpolated and cut at one half: a smooth outline, within half a pixel of the mask's.
-        smooth = cv2.resize(mask, size, interpolation=cv2.INTER_LINEAR) >= 0.5
-        picture[smooth] = picture[smooth] * (1 - fill) + np.array(colour(label)) * fill
-        outlines, _ = cv2.findContours(smooth.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        first, smooth = _smooth_part((segs == label).view(np.uint8), scale, picture.shape)
+        window = picture[first[1] :, first[0] :][: smooth.shape[0], : smooth.shape[1]]
+        window[smooth] = window[smooth] * (1 - fill) + np.array(colour(label)) * fill
+        outlines, _ = cv2.findContours(
+            smooth.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=first
+        )
         cv2.drawContours(picture, outlines, -1, colour(label), line, cv2.LINE_AA)
+
+
+def _smooth_part(
+    mask: np.ndarray, scale: np.ndarray, shape: tuple[int, ...]
+) -> tuple[tuple[int, int], np.ndarray]:
+    """The part of a picture that a mask covers: its corner (x, y), and the mask at that size.
+
+    Interpolated and cut at one half: a smooth outline, within half a pixel of the mask's.
+    """
+    x, y, width, height = cv2.boundingRect(mask)
+    corners = np.array([[x - 1, y - 1], [x + width + 1, y + height + 1]]) * scale
+    first = np.maximum(np.floor(corners[0]), 0).astype(int)
+    last = np.minimum(np.ceil(corners[1]), shape[1::-1]).astype(int)
+    columns, rows = (
+        ((np.arange(first[i], last[i]) + 0.5) / scale[i] - 0.5).astype(np.float32) for i in (0, 1)
+    )
+    grid_x, grid_y = np.meshgrid(columns, rows)
+    soft = cv2.remap(
+        mask.astype(np.float32), grid_x, grid_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return (int(first[0]), int(first[1])), soft >= 0.5
 
 
 def _tile(image, boxes, segs, gts, ratio: float, side: int, title: str) -> np.ndarray:

@@ -75,6 +75,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--skip-existing", action="store_true", help="leave cases whose output exists"
     )
     add("--overlay", type=Path, metavar="DIR", help="also write a picture (PNG) of every result")
+    add(
+        "--overlay-format",
+        choices=("png", "gif", "mp4"),
+        default="png",
+        help="gif and mp4 scroll through a volume's slices (default: %(default)s)",
+    )
     add("--save_overlay", action="store_true", help="the reference's way to ask for pictures")
     add(
         "-png_save_dir",
@@ -177,6 +183,7 @@ def run(args: argparse.Namespace) -> int:
             strategy=args.strategy,
             skip_existing=args.skip_existing,
             overlays=args.overlay or (args.png_save_dir if args.save_overlay else None),
+            overlay_format=args.overlay_format,
             device=device,
             workers=args.num_workers,
             files=_file_options(args),

@@ -31,6 +31,7 @@ class BatchOptions:
     strategy: str = "reference"
     skip_existing: bool = False
     overlays: Path | None = None
+    overlay_format: str = "png"  # or gif, mp4: volumes as a scroll through their slices
     device: str | None = None  # "cpu", "gpu", "tpu"; None: JAX's choice
     workers: int = 1  # processes, each with a model of its own
     files: "FileOptions | None" = None  # where boxes of image files (other than npz) come from
@@ -186,7 +187,12 @@ class Segmenter:
             self._write(path, case, file, segs)
             seconds = time.perf_counter() - start
             if self.options.overlays is not None:
-                _write_overlay(self.options.overlays / f"{case.name}.png", case, file, segs)
+                _write_overlay(
+                    self.options.overlays / f"{case.name}.{self.options.overlay_format}",
+                    case,
+                    file,
+                    segs,
+                )
         except CheckpointError:
             raise  # no other case will fare better
         except CaseError as error:
@@ -249,9 +255,9 @@ def _write_overlay(path: Path, case: Case, file: "OpenFile | None", segs: np.nda
 
         draw(path, file, segs)
         return
-    from litemedsam_jax.visualize import write_overlay
+    from litemedsam_jax.animate import write_case
 
-    write_overlay(path, case.image, case.boxes, segs, case.spacing, gts=case.gts)
+    write_case(path, case.image, case.boxes, segs, case.spacing, gts=case.gts)
 
 
 class _TimeTable:

@@ -50,7 +50,7 @@ def write_masks(file: OpenFile, segs: np.ndarray, folder: Path, dicom_seg: bool)
 
 def draw(path: Path, file: OpenFile, segs: np.ndarray) -> None:
     """Writes the overlay, turned as a radiologist expects it."""
-    from litemedsam_jax.visualize import write_overlay
+    from litemedsam_jax.animate import write_case
 
     shown = direct.FileCase(
         file.found.path,
@@ -62,4 +62,4 @@ def draw(path: Path, file: OpenFile, segs: np.ndarray) -> None:
     )
     imgs, boxes, masks = direct.upright(shown, segs)
     names = [f"{box}: label {label}" for box, label in enumerate(file.found.labels, start=1)]
-    write_overlay(path, imgs, boxes, masks, file.case.spacing, names=names)
+    write_case(path, imgs, boxes, masks, file.case.spacing, names=names)

@@ -1,0 +1,224 @@
+"""`prepare`, `npz-to-npy`, `split`, `check` and `export` as a user meets them."""
+
+import cv2
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from litemedsam_jax.cli import main
+from litemedsam_jax.preparation import volumes
+
+
+@pytest.fixture
+def flare(tmp_path, oblique, anatomy, organs):
+    """Two cases in folders as FLARE has them, and a mask without its image."""
+    for name, array in (("images/a_0000", anatomy), ("images/b_0000", anatomy + 5)):
+        (tmp_path / "images").mkdir(exist_ok=True)
+        sitk.WriteImage(oblique(array), str(tmp_path / f"{name}.nii.gz"))
+    (tmp_path / "labels").mkdir()
+    for name in "abc":
+        sitk.WriteImage(oblique(organs), str(tmp_path / f"labels/{name}.nii.gz"))
+    return tmp_path
+
+
+def _prepare(folder, *more, kind="volumes", status=0):
+    arguments = ["prepare", kind, "-output_path", str(folder / "out"), "-num_workers", "1", *more]
+    assert main(arguments) == status
+    return folder / "out"
+
+
+def _folders(folder):
+    return "-img_path", str(folder / "images"), "-gt_path", str(folder / "labels")
+
+
+def test_training_npz_as_the_reference_makes_them(flare, capsys, anatomy, organs):
+    out = _prepare(
+        flare, *_folders(flare), "--intensity", "reference", "--slices", "labelled",
+        "--train-cases", "1", "--remove-labels", "12", status=1,
+    )  # fmt: skip
+    assert "c: FAILED" in capsys.readouterr().err  # a mask without an image is told, not skipped
+    made = np.load(out / "MedSAM_train/CT_Abd/CT_Abd_a.npz")
+    assert (out / "MedSAM_test/CT_Abd/CT_Abd_b.npz").is_file()
+    # Written out from the specification: clip, scale by the clipped extremes, truncate.
+    clipped = np.clip(anatomy.astype(np.float64), -160, 240)
+    scaled = (clipped - clipped.min()) / (clipped.max() - clipped.min()) * 255
+    np.testing.assert_array_equal(made["imgs"], np.uint8(scaled)[3:9])
+    np.testing.assert_array_equal(made["gts"], np.where(organs == 2, 0, organs)[3:9])
+    np.testing.assert_allclose(made["spacing"], (0.7, 0.8, 3.0), rtol=1e-6)
+    assert made["imgs"].dtype == made["gts"].dtype == np.uint8
+
+
+def test_slices_between_labels_are_kept_and_the_origin_moves(flare, organs, oblique):
+    organs[6] = 0  # an empty slice within the range
+    for name in "ab":
+        sitk.WriteImage(oblique(organs), str(flare / f"labels/{name}.nii.gz"))
+    (flare / "labels/c.nii.gz").unlink()
+    out = _prepare(flare, *_folders(flare), "--save_nii")
+    made = np.load(out / "MedSAM_train/CT_Abd/CT_Abd_a.npz")
+    assert len(made["imgs"]) == 6
+    whole = sitk.ReadImage(str(flare / "images/a_0000.nii.gz"))
+    expected = whole.TransformIndexToPhysicalPoint((0, 0, 3))
+    np.testing.assert_allclose(made["origin"], expected, atol=1e-4)
+    saved = sitk.ReadImage(str(out / "MedSAM_train/CT_Abd/CT_Abd_a_gt.nii.gz"))
+    np.testing.assert_allclose(saved.GetOrigin(), expected, atol=1e-4)
+    np.testing.assert_allclose(saved.GetDirection(), whole.GetDirection(), atol=1e-6)
+
+
+def test_a_dicom_series_becomes_a_case_and_comes_back_on_its_grid(tmp_path, series, organs, capsys):
+    folder = series(tmp_path / "ct")
+    image = volumes.read_volume(folder)
+    flipped = sitk.Flip(volumes.to_image(organs, image.geometry), (False, True, False))
+    sitk.WriteImage(flipped, str(tmp_path / "labels.nii.gz"))
+    out = _prepare(
+        tmp_path, "-img_path", str(folder), "-gt_path", str(tmp_path / "labels.nii.gz"), "--cases"
+    )
+    case = np.load(out / "imgs/3DBox_CT_Abd_ct.npz")
+    assert case["boxes"].tolist() == [[8, 10, 3, 17, 19, 8], [8, 25, 5, 17, 32, 6]]
+    assert case["labels"].tolist() == [1, 5]
+    gts = np.load(out / "gts/3DBox_CT_Abd_ct.npz")["gts"]
+    assert np.unique(gts).tolist() == [0, 1, 2]  # label k belongs to box k
+    assert main(["check", f"{out}/imgs", "-g", f"{out}/gts", "-num_workers", "1"]) == 0
+
+    (tmp_path / "segs").mkdir()
+    np.savez(tmp_path / "segs/3DBox_CT_Abd_ct.npz", segs=gts)
+    assert main(["export", f"{tmp_path}/segs", "-i", f"{out}/imgs", "-o", f"{tmp_path}/back"]) == 0
+    back = volumes.read_labels(tmp_path / "back/3DBox_CT_Abd_ct.nii.gz")
+    assert back.geometry.same_as(image.geometry)
+    np.testing.assert_array_equal(back.array, np.where(organs == 2, 0, organs))
+
+
+def test_the_shared_series_becomes_the_shared_case(shared, tmp_path):
+    raw = shared / "raw/dicom"
+    keep = ["1", "5", "6", "7", "8", "52", "63", "79"]
+    out = _prepare(
+        tmp_path, "-img_path", str(raw / "ct_abdomen"), "--cases",
+        "-gt_path", str(raw / "ct_abdomen_labels.nii.gz"), "--keep-labels", *keep,
+        "--min-voxels-3d", "0", "--min-pixels-2d", "0",
+    )  # fmt: skip
+    made = np.load(out / "imgs/3DBox_CT_Abd_ct_abdomen.npz")
+    expected = np.load(shared / "cases/imgs/3DBox_CT_totalseg_dicom.npz")
+    # The shared case truncates where we round.
+    assert np.abs(made["imgs"].astype(int) - expected["imgs"]).max() <= 1
+    assert len(made["boxes"]) == 8
+    assert (made["boxes"][:2] == expected["boxes"][:2]).all()
+
+
+def test_pictures_become_cases_and_training_data(tmp_path, capsys):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    rng = np.random.default_rng(0)
+    labels = np.zeros((50, 60), np.uint8)
+    labels[5:20, 5:20], labels[5:20, 40:55], labels[30:45, 10:30] = 1, 1, 2
+    for name in ("a", "b"):
+        cv2.imwrite(str(tmp_path / f"images/{name}.png"), rng.integers(0, 255, (50, 60), np.uint8))
+        cv2.imwrite(str(tmp_path / f"labels/{name}.png"), labels)
+    cv2.imwrite(str(tmp_path / "labels/b.png"), labels[:40])
+    out = _prepare(
+        tmp_path, *_folders(tmp_path), "--cases", "--training", "--boxes-per", "component",
+        "-modality", "US", "-anatomy", "neck", kind="images", status=1,
+    )  # fmt: skip
+    assert "the mask is 60x40 and its image 60x50" in capsys.readouterr().err
+    case = np.load(out / "imgs/2DBox_US_neck_a.npz")
+    assert case["imgs"].shape == (50, 60, 3)
+    assert case["boxes"].tolist() == [[5, 5, 19, 19], [40, 5, 54, 19], [10, 30, 29, 44]]
+    assert case["labels"].tolist() == [1, 1, 2]
+    assert (out / "MedSAM_train/US_neck/US_neck_a.npz").is_file()
+    assert (
+        main(["npz-to-npy", "-npz_dir", str(out / "MedSAM_train"), "-npy_dir", f"{out}/npy"]) == 0
+    )
+    assert np.load(out / "npy/imgs/US_neck_a.npy").dtype == np.uint8
+
+
+def test_one_mask_file_an_object(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels/a").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "images/a.png"), np.full((30, 30, 3), 9, np.uint8))
+    for i in range(3):
+        mask = np.zeros((30, 30), np.uint8)
+        mask[10 * i : 10 * i + 8, 4:20] = 255
+        cv2.imwrite(str(tmp_path / f"labels/a/{i}.png"), mask)
+    out = _prepare(tmp_path, *_folders(tmp_path), "--cases", "--masks", "objects", kind="images")
+    assert len(np.load(out / "imgs/2DBox_US_Abd_a.npz")["boxes"]) == 3
+
+
+def test_npy_slices_compact_and_as_the_reference_writes_them(tmp_path):
+    imgs = np.random.default_rng(0).integers(0, 255, (3, 8, 9), np.uint8)
+    gts = np.zeros((3, 8, 9), np.uint8)
+    gts[1, 2:5, 2:5] = 7
+    (tmp_path / "npz/sub").mkdir(parents=True)
+    np.savez(tmp_path / "npz/sub/CT_x.npz", imgs=imgs, gts=gts)
+    np.savez(tmp_path / "npz/bad.npz", imgs=imgs[:2], gts=gts)
+    base = ["npz-to-npy", "-npz_dir", f"{tmp_path}/npz", "-num_workers", "1", "-npy_dir"]
+    assert main([*base, f"{tmp_path}/compact", "--skip-empty"]) == 1
+    assert [p.name for p in (tmp_path / "compact/gts").iterdir()] == ["CT_x-001.npy"]
+    assert main([*base, f"{tmp_path}/wide", "--dtype", "float64"]) == 1
+    wide = np.load(tmp_path / "wide/imgs/CT_x-002.npy")
+    low, high = int(imgs[2].min()), int(imgs[2].max())
+    assert (wide.shape, wide.dtype) == ((8, 9, 3), np.float64)
+    np.testing.assert_array_equal(wide[..., 1], (imgs[2] - low) / (high - low))
+
+
+def test_split_keeps_patients_together_and_moves_nothing(tmp_path, capsys):
+    data = tmp_path / "data"
+    for i in range(20):
+        (data / "imgs").mkdir(parents=True, exist_ok=True)
+        (data / f"imgs/P{i % 5:02d}_{i}_0000.nii.gz").write_text("image")
+        (data / f"imgs/P{i % 5:02d}_{i}.nii.gz").write_text("mask")
+    command = ["split", str(data), "-o", f"{tmp_path}/out", "--copy", "--patient", "(P[0-9]+)_"]
+    assert main(command) == 0
+    first = (tmp_path / "out/validation.txt").read_text()
+    assert len({name.split("_")[0] for name in first.split()}) == 1
+    assert len(first.split()) == 4
+    copied = list((tmp_path / "out/validation/imgs").iterdir())
+    assert len(copied) == 8
+    assert len(list((data / "imgs").iterdir())) == 40
+    assert main(command) == 0
+    assert (tmp_path / "out/validation.txt").read_text() == first
+    assert main(["split", str(data), "-o", f"{data}/in", "--copy"]) == 2
+    assert main(["split", str(data), "-o", f"{tmp_path}/x", "--validation", "0.9"]) == 2
+    assert main(["split", str(data), "-o", f"{tmp_path}/x", "--testing", "1"]) == 2
+    assert main(["split", str(data), "-o", f"{tmp_path}/x", "--patient", "Z"]) == 2
+    assert "finds no patient" in capsys.readouterr().err
+
+
+def test_check_names_each_fault(tmp_path, capsys):
+    image, box = np.zeros((20, 30, 3), np.uint8), np.array([[1, 2, 10, 12]])
+    image[0, 0] = 255
+    cases = {
+        "2DBox_good": {"imgs": image, "boxes": box},
+        "2DBox_nan": {"imgs": np.full((20, 30, 3), np.nan), "boxes": box},
+        "2DBox_bool": {"imgs": image > 0, "boxes": box},
+        "2DBox_far": {"imgs": image, "boxes": box + 25},
+        "2DBox_none": {"imgs": image},
+        "3DBox_flat": {"imgs": image, "boxes": box},
+        "3DBox_bare": {"imgs": image[..., 0][None], "boxes": np.array([[1, 2, 0, 10, 12, 0]])},
+    }
+    for name, arrays in cases.items():
+        np.savez(tmp_path / f"{name}.npz", **arrays)
+    (tmp_path / "2DBox_zero.npz").write_bytes(b"")
+    assert main(["check", str(tmp_path), "-num_workers", "1"]) == 1
+    told = {
+        line.split(": ")[0].split("/")[-1]: line for line in capsys.readouterr().out.split("\n")
+    }
+    for name, words in {
+        "2DBox_nan": "without NaN",
+        "2DBox_bool": "times 255",
+        "2DBox_far": "reaches out of the image",
+        "2DBox_none": "neither boxes nor gts",
+        "3DBox_flat": "its name begins with 3D",
+        "3DBox_bare": "has no spacing",
+        "2DBox_zero": "no intact npz",
+    }.items():
+        assert words in told[f"{name}.npz"]
+    assert "2DBox_good.npz" not in told
+    assert main(["check", f"{tmp_path}/none"]) == 2
+
+
+def test_prepare_says_what_is_wrong(flare, capsys):
+    _prepare(flare, "-img_path", f"{flare}/none", "-gt_path", f"{flare}/labels", status=2)
+    _prepare(flare, *_folders(flare), "-gt_name_suffix", ".mha", status=2)
+    _prepare(flare, *_folders(flare), "-window_width", "0", status=2)
+    told = capsys.readouterr().err
+    assert "there is no such file or folder" in told
+    assert "holds no mask with the ending '.mha'" in told
+    assert "width is 0" in told
