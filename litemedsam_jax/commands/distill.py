@@ -1,0 +1,76 @@
+"""`litemedsam distill`, `train.py distill`: stage 1, the student's encoder from the teacher's."""
+
+import argparse
+from pathlib import Path
+
+from litemedsam_jax.commands import training_options as options
+
+DESCRIPTION = """\
+Distils MedSAM's image encoder (ViT-B, 1024x1024) into LiteMedSAM's (TinyViT, 256x256).
+
+  python train.py distill -data_root data/npy --from-scratch \\
+      -medsam_checkpoint medsam_vit_b.pth --teacher-cache work_dir/teacher -work_dir work_dir/stage1
+  python convert_weights.py --encoder work_dir/stage1/encoder.safetensors \\
+      --decoder-from medsam_vit_b.pth work_dir/stage1/start.safetensors
+  python train.py finetune -pretrained_checkpoint work_dir/stage1/start.safetensors ...
+
+--teacher-cache computes each slice's embeddings once (8 MiB a slice: four flips, bfloat16); the
+teacher is nearly all of the cost, and later runs need neither it nor -medsam_checkpoint. Masks are
+not looked at. The other outputs are those of `train.py finetune --help`.
+
+Exit status: 0 done; 1 an error, told in one line; 2 wrong arguments; 143 stopped by SIGTERM, saved.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    add = parser.add_argument_group("distillation").add_argument
+    add("-medsam_checkpoint", "--medsam-checkpoint", type=Path, metavar="FILE",
+        help="the teacher: medsam_vit_b.pth or a safetensors file")  # fmt: skip
+    add("-tinyvit_checkpoint", "--tinyvit-checkpoint", type=Path, metavar="FILE",
+        help="weights the student starts from: an encoder or a whole LiteMedSAM")  # fmt: skip
+    add("--teacher-cache", type=Path, metavar="DIR", help="keep the teacher's embeddings here")
+    add("--resize", choices=("pad", "squash"), default="pad",
+        help="pad: keep the aspect ratio as inference does; squash: the reference's way")  # fmt: skip
+    add("--schedule", choices=("constant", "cosine", "plateau"), default="constant",
+        help="of the learning rate (default: constant, as the reference)")  # fmt: skip
+    options.add_shared(parser, work_dir="work_dir/distill", rate=5e-4, epochs=1000)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains; returns the exit status."""
+    return options.run_guarded(args, _distill)
+
+
+def _distill(args: argparse.Namespace) -> int:
+    from litemedsam_jax.config import lite_medsam
+    from litemedsam_jax.training import distill
+    from litemedsam_jax.training.run import open_data, run_stage
+    from litemedsam_jax.training.start import encoder_alone, teacher
+    from litemedsam_jax.weights.errors import CheckpointError
+
+    if args.medsam_checkpoint is None and args.teacher_cache is None:
+        raise CheckpointError("-medsam_checkpoint is missing: the teacher (medsam_vit_b.pth)")
+    scratch = lite_medsam() if args.from_scratch else None
+    path = None if args.from_scratch else args.tinyvit_checkpoint
+    variables, model, counters = encoder_alone(path, scratch, args.seed)
+    guide = None
+    if args.medsam_checkpoint is not None:
+        taught, teacher_config = teacher(args.medsam_checkpoint)
+        distill.check_teacher(teacher_config)
+        guide = distill.Teacher(taught, teacher_config, args.precision)
+    data = options.data_config(args, resize=args.resize)
+    optimizer = options.optimizer_config(args, schedule=args.schedule)
+    config = options.training_config(args, "distill", model, data, optimizer)
+    catalog, validation = open_data(data, all_slices=True)
+    stage = distill.stage(
+        config,
+        variables,
+        counters,
+        validation,
+        guide=guide,
+        cache=args.teacher_cache,
+        catalog=catalog,
+    )
+    result = run_stage(config, stage, catalog, resume=args.resume is not None, dry_run=args.dry_run)
+    return options.conclude(result, options.work_dir(args), stage.output)

@@ -1,0 +1,81 @@
+"""`litemedsam pack`: training cases (npz) into ArrayRecord shards."""
+
+import argparse
+import sys
+from pathlib import Path
+
+DESCRIPTION = """\
+Packs training cases into ArrayRecord shards, slice by slice, for data that outgrows a folder of npy
+files: a grey slice takes a byte a pixel before compression (the reference's npy: 24), and shards
+are few large files that are read at random.
+
+  litemedsam pack -npz_dir data/npz/MedSAM_train -o data/shards
+  litemedsam pack -npz_dir cases/imgs --gts cases/gts -o data/shards     the challenge's layout
+
+A case is an npz with `imgs` (uint8) and `gts`, and `spacing` for volumes, as `litemedsam prepare`
+writes it; sub-folders are searched. Its name gives the modality (CT_Abd_..., 3DBox_MR_...). Slices
+without an object, or with none left at 256x256, are left out and counted.
+
+Exit status: 0 all packed; 1 a shard failed (told in one line; run again: finished shards stay);
+2 nothing to do.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    add = parser.add_argument
+    add("-npz_dir", "--npz-dir", "-i", type=Path, required=True, metavar="DIR", help="the cases")
+    add("--gts", type=Path, metavar="DIR", help="ground truth, where it lies in files of its own")
+    add("-o", "--output", type=Path, required=True, metavar="DIR", help="where shards are written")
+    add(
+        "--shard-mb",
+        type=int,
+        default=64,
+        metavar="N",
+        help="megabytes of npz per shard (default: %(default)s)",
+    )
+    add(
+        "--all-slices",
+        action="store_true",
+        help="keep slices without objects too (distillation can use them)",
+    )
+    add(
+        "-num_workers",
+        "--num-workers",
+        type=int,
+        default=2,
+        metavar="N",
+        help="processes (default: %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Packs; returns the exit status."""
+    from litemedsam_jax.parallel import run_each
+    from litemedsam_jax.preparation.training_set import find_cases, plan_shards, write_shard
+
+    try:
+        tasks = plan_shards(
+            find_cases(args.npz_dir, args.gts), args.output, args.shard_mb, args.all_slices
+        )
+    except (OSError, ValueError) as error:
+        print(f"litemedsam pack: {error}", file=sys.stderr)
+        return 2
+    todo = [task for task in tasks if not task.path.with_suffix(".jsonl").is_file()]
+    if len(todo) < len(tasks):
+        print(f"{len(tasks) - len(todo)} shards are there already and stay; delete them to repack")
+    failed = written = background = lost = 0
+    for outcome in run_each(write_shard, todo, args.num_workers, "shards"):
+        if outcome.error is not None:
+            failed += 1
+            print(f"{outcome.item.path}: FAILED: {outcome.error}", file=sys.stderr)
+        else:
+            written += outcome.result.written
+            background += outcome.result.background
+            lost += outcome.result.lost
+    kept = "kept" if args.all_slices else "left out"
+    print(
+        f"{args.output}: {len(todo) - failed} shards, {written} slices; {kept}: {background} "
+        f"without object, {lost} whose objects vanish at 256x256"
+    )
+    return 1 if failed else 0

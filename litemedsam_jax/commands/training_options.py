@@ -1,0 +1,244 @@
+"""The options that both stages share, and what they become: config, hosts, start."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from litemedsam_jax.config import (
+    DataConfig,
+    LossConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainingConfig,
+)
+
+
+def add_shared(parser: argparse.ArgumentParser, *, work_dir: str, rate: float, epochs: int) -> None:
+    """Adds data, schedule, run and host options."""
+    _add_data(parser.add_argument_group("data"))
+    _add_optimizer(parser.add_argument_group("optimizer"), rate)
+    _add_run(parser.add_argument_group("run"), work_dir, epochs)
+    _add_hosts(parser.add_argument_group("devices and hosts"))
+
+
+def _add_data(group: Any) -> None:
+    add = group.add_argument
+    add("-data_root", "--data-root", "-i", "--tr_npy_path", nargs="+", metavar="DIR",
+        default=["data/npy"], help="npy folders (imgs/, gts/) or folders of `litemedsam pack` "
+        "(default: data/npy)")  # fmt: skip
+    add("--val-dir", nargs="+", metavar="DIR", default=[], help="the same, to validate on")
+    add("--val-fraction", type=_fraction, default=0.0, metavar="F",
+        help="or: hold out this share of the cases of each modality (default: 0)")  # fmt: skip
+    add("--val-slices", type=_count, default=0, metavar="N",
+        help="validate on at most N slices of a case, evenly spread (default: all)")  # fmt: skip
+    add("-batch_size", "--batch-size", type=_positive, default=4, metavar="N",
+        help="samples per device (default: 4)")  # fmt: skip
+    add("-num_workers", "--num-workers", type=_count, default=4, metavar="N",
+        help="processes that prepare samples; 0: none besides this one (default: 4)")  # fmt: skip
+    add("--data-aug", "--data_aug", type=_yes_or_no, nargs="?", const=True, default=True,
+        metavar="yes|no", help="random flips (default: yes)")  # fmt: skip
+    add("--balance", choices=("none", "modality"), default="none",
+        help="modality: as many samples of each (by case name)")  # fmt: skip
+    add("--overfit", type=_count, default=0, metavar="N",
+        help="self-check: train and validate on N slices, no chance in them, until it succeeds")  # fmt: skip
+    add("--seed", type=_count, default=2024, metavar="N", help="of all chance (default: 2024)")
+
+
+def _add_optimizer(group: Any, rate: float) -> None:
+    add = group.add_argument
+    add("-lr", "--learning-rate", type=float, default=rate, metavar="X",
+        help="learning rate (default: %(default)s)")  # fmt: skip
+    add("-weight_decay", "--weight-decay", type=float, default=0.01, metavar="X",
+        help="of AdamW (default: 0.01)")  # fmt: skip
+    add("--warmup-steps", type=_count, default=0, metavar="N",
+        help="steps of linear warm-up of cosine and constant (default: 0)")  # fmt: skip
+    add("--layer-decay", type=_fraction, default=1.0, metavar="X",
+        help="learning rate's factor per block of the encoder, from the last one down; TinyViT's "
+        "own is 0.8 (default: 1)")  # fmt: skip
+    add("--clip-norm", type=float, default=0.0, metavar="X",
+        help="longest gradient (default: no limit)")  # fmt: skip
+    add("--accumulate", type=_positive, default=1, metavar="N",
+        help="batches per optimizer step (default: 1)")  # fmt: skip
+    add("--ema", type=_fraction, default=0.0, metavar="X",
+        help="validate and export an average of the weights with this decay, e.g. 0.999")  # fmt: skip
+
+
+def _add_run(group: Any, work_dir: str, epochs: int) -> None:
+    add = group.add_argument
+    add("-work_dir", "--work-dir", type=Path, default=Path(work_dir), metavar="DIR",
+        help="all output goes there (default: %(default)s)")  # fmt: skip
+    add("-task_name", "--task-name", metavar="NAME", help="a folder of this name inside it")
+    add("-num_epochs", "--num-epochs", type=_positive, default=epochs, metavar="N",
+        help="default: %(default)s")  # fmt: skip
+    add("--steps-per-epoch", type=_count, default=0, metavar="N",
+        help="optimizer steps between validations (default: once through the data)")  # fmt: skip
+    add("-resume", "--resume", nargs="?", const="", metavar="DIR",
+        help="continue the run in the work folder (or in DIR) exactly where it was saved last")  # fmt: skip
+    add("--from-scratch", action="store_true", help="start at random, not from a checkpoint")
+    add("--precision", choices=("float32", "bfloat16"), default="float32",
+        help="of activations; parameters, losses and BatchNorm stay float32")  # fmt: skip
+    add("--remat", action="store_true", help="less memory for more time: recompute activations")
+    add("--early-stop", type=_count, default=0, metavar="N",
+        help="stop after N epochs without a better validation score (default: never)")  # fmt: skip
+    add("--save-every", type=_count, default=0, metavar="N",
+        help="checkpoint every N steps too (default: at the end of each epoch)")  # fmt: skip
+    add("--keep", type=_positive, default=3, metavar="N",
+        help="newest checkpoints that stay; the best one does too (default: 3)")  # fmt: skip
+    add("--log-every", type=_positive, default=10, metavar="N",
+        help="steps between lines of metrics.jsonl (default: 10)")  # fmt: skip
+    add("--save-pth", action="store_true", help="write the weights as .pth too (needs PyTorch)")
+    add("--dry-run", action="store_true",
+        help="print model, data and memory plan and one step's time, train nothing")  # fmt: skip
+
+
+def _add_hosts(group: Any) -> None:
+    add = group.add_argument
+    add("-device", "--device", metavar="NAME",
+        help="cpu, gpu (or cuda:0) or tpu (default: the best there is; all its devices)")  # fmt: skip
+    add("-world_size", "--world-size", type=_positive, metavar="N",
+        help="processes in all, one a host (default: 1, or what SLURM or the TPU pod says)")  # fmt: skip
+    add("-node_rank", "--node-rank", type=_count, metavar="K", help="this host's number, from 0")
+    add("-init_method", "--init-method", default="env://", metavar="URL",
+        help="tcp://HOST:PORT of host 0, or env:// for MASTER_ADDR and MASTER_PORT")  # fmt: skip
+    add("-bucket_cap_mb", "--bucket_cap_mb", help=argparse.SUPPRESS)  # PyTorch's; means nothing
+
+
+def work_dir(args: argparse.Namespace) -> Path:
+    """The run's folder; --resume may name it."""
+    if args.resume:
+        return Path(args.resume)
+    return args.work_dir / args.task_name if args.task_name else args.work_dir
+
+
+def data_config(args: argparse.Namespace, **more: Any) -> DataConfig:
+    return DataConfig(
+        sources=tuple(args.data_root),
+        val_sources=tuple(args.val_dir),
+        val_fraction=args.val_fraction,
+        val_slices=args.val_slices,
+        batch_size=args.batch_size,
+        workers=args.num_workers,
+        flips=args.data_aug,
+        balance=args.balance,
+        overfit=args.overfit,
+        seed=args.seed,
+        **more,
+    )
+
+
+def optimizer_config(args: argparse.Namespace, **more: Any) -> OptimizerConfig:
+    return OptimizerConfig(
+        learning_rate=args.learning_rate,
+        weight_decay=args.weight_decay,
+        warmup_steps=args.warmup_steps,
+        layer_decay=args.layer_decay,
+        clip_norm=args.clip_norm,
+        accumulate=args.accumulate,
+        ema_decay=args.ema,
+        **more,
+    )
+
+
+def training_config(
+    args: argparse.Namespace,
+    stage: str,
+    model: ModelConfig,
+    data: DataConfig,
+    optimizer: OptimizerConfig,
+    loss: LossConfig | None = None,
+) -> TrainingConfig:
+    overfit = {"epochs": 40, "steps_per_epoch": 25} if args.overfit else {}
+    chosen: dict[str, Any] = {
+        "epochs": args.num_epochs,
+        "steps_per_epoch": args.steps_per_epoch,
+        **overfit,
+    }
+    return TrainingConfig(
+        stage=stage,
+        work_dir=str(work_dir(args)),
+        model=model,
+        data=data,
+        optimizer=optimizer,
+        loss=loss or LossConfig(),
+        dtype=args.precision,
+        remat=args.remat,
+        early_stop=args.early_stop,
+        save_every=args.save_every,
+        keep=args.keep,
+        log_every=args.log_every,
+        save_pth=args.save_pth,
+        **chosen,
+    )
+
+
+def run_guarded(args: argparse.Namespace, body: Callable[[argparse.Namespace], int]) -> int:
+    """Joins the hosts, runs, and turns the known errors into one line and exit status 1."""
+    if args.resume and not Path(args.resume).is_dir():
+        hint = ", or start from a checkpoint file with -pretrained_checkpoint"
+        print(f"error: -resume {args.resume}: expected a work folder{hint}", file=sys.stderr)
+        return 2
+    # Orbax and grain log what nobody asked for.
+    from absl import logging
+
+    logging.set_verbosity(logging.ERROR)
+    from litemedsam_jax.training.checkpoints import SaveError
+    from litemedsam_jax.training.devices import Hosts, LaunchError, launch
+    from litemedsam_jax.training.loop import NotFiniteError
+
+    known = (OSError, ValueError, LaunchError, SaveError, NotFiniteError)
+    try:
+        launch(Hosts(args.world_size, args.node_rank, args.init_method), args.device)
+        return body(args)
+    except known as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def conclude(result: Any, folder: Path, output: str) -> int:
+    """Says how a run ended; the exit status (143 after SIGTERM, as of a terminated process)."""
+    from litemedsam_jax.training.devices import say
+
+    if result is None:
+        return 0
+    if result.reason == "stopped":
+        say(f"stopped as asked, at step {int(result.state.step)}; continue with --resume")
+        return 143
+    endings = {
+        "early": "stopped early: no better score",
+        "target": "reached the aim",
+        "done": "done",
+    }
+    say(f"{endings[result.reason]}; weights: {folder / output}")
+    return 0
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}'; expected a whole number from 1")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"'{text}'; expected a whole number from 0")
+    return int(text)
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"'{text}'; expected a number from 0 to 1")
+    return value
+
+
+def _yes_or_no(text: str) -> bool:
+    # The reference's `--data_aug False` was true, as any text was.
+    words = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+    if text.lower() not in words:
+        raise argparse.ArgumentTypeError(f"'{text}'; expected yes or no")
+    return words[text.lower()]

@@ -1,0 +1,98 @@
+"""The input pipeline (grain): global shuffle, sharding by process, workers, exact resumption.
+
+Every sample is a function of its number in one endless global sequence and of the seed. A process
+takes every n-th sample, so the global batch of a step is the same whatever the number of hosts,
+devices and workers; and the iterator's whole state is one number, how many samples were consumed,
+which a run with other hosts or workers resumes from as well.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import grain
+import numpy as np
+
+from litemedsam_jax.config import DataConfig
+from litemedsam_jax.training.sources import Catalog
+
+Batch = dict[str, np.ndarray]
+_READY = 2  # batches that wait, per worker
+
+
+@dataclass(frozen=True)
+class Sharding:
+    """This process among those that train together."""
+
+    index: int = 0
+    count: int = 1
+
+
+ALONE = Sharding()
+
+
+def training_batches(
+    catalog: Catalog,
+    transform: grain.transforms.RandomMap,
+    data: DataConfig,
+    global_batch: int,
+    *,
+    consumed: int = 0,
+    sharding: Sharding = ALONE,
+) -> Iterator[Batch]:
+    """Endless batches of this process, of global_batch / sharding.count samples each.
+
+    Args:
+        transform: (Slice, generator) -> dictionary of arrays.
+        global_batch: samples of a step over all processes.
+        consumed: samples, over all processes, that an earlier run has had.
+    """
+    samples = sample_sequence(catalog, transform, data)
+    samples = samples.slice(slice(consumed + sharding.index, None, sharding.count))
+    batches = samples.batch(global_batch // sharding.count, drop_remainder=True)
+    threads = grain.ReadOptions(num_threads=2, prefetch_buffer_size=_READY)
+    stream = batches.to_iter_dataset(threads)
+    if data.workers:
+        _parse_absl_flags()
+        stream = stream.mp_prefetch(grain.MultiprocessingOptions(data.workers, _READY))
+    return iter(stream)
+
+
+def sample_sequence(
+    catalog: Catalog, transform: grain.transforms.RandomMap, data: DataConfig
+) -> grain.MapDataset:
+    """The endless global sequence of samples, shuffled anew each epoch."""
+    if data.balance == "modality":
+        groups: dict[str, list[int]] = {}
+        for index, entry in enumerate(catalog.entries):
+            groups.setdefault(entry.modality, []).append(index)
+        parts = [
+            _shuffled(np.array(indices), data.seed + number)
+            for number, (_, indices) in enumerate(sorted(groups.items()))
+        ]
+        order = grain.MapDataset.mix(parts)
+    else:
+        order = _shuffled(np.arange(len(catalog)), data.seed)
+    return order.map(catalog.__getitem__).seed(data.seed).random_map(transform)
+
+
+def _shuffled(indices: np.ndarray, seed: int) -> grain.MapDataset:
+    return grain.MapDataset.source(indices).seed(seed).shuffle().repeat()
+
+
+def _parse_absl_flags() -> None:
+    # grain asks absl for its debug flags before starting workers; absl refuses flags that no
+    # absl program has parsed.
+    from absl import flags
+
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()
+
+
+def with_devices(batch: Batch, devices: int, accumulate: int) -> dict[str, Any]:
+    """(n, ...) -> (devices, accumulate, n / devices / accumulate, ...); texts are left out."""
+    return {
+        name: array.reshape(devices, accumulate, -1, *array.shape[1:])
+        for name, array in batch.items()
+        if array.dtype.kind not in "US"
+    }

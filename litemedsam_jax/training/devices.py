@@ -1,0 +1,172 @@
+"""Devices and hosts: the only place that knows of `pmap` and of `jax.distributed`.
+
+The state has no device axis (in_axes and out_axes None): a checkpoint does not depend on how many
+devices wrote it. Batches have one, as their first.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from litemedsam_jax.training.data import Sharding
+
+AXIS = "devices"  # gradients, metrics and BatchNorm's statistics are averaged over it
+# See inference.compiled: XLA's YNNPACK fusions make these networks slower on CPUs.
+_CPU_OPTIONS: dict[str, str | bool] = {"xla_cpu_experimental_ynn_fusion_type": ""}
+
+
+class LaunchError(RuntimeError):
+    """Hosts or devices that cannot be used; the message says what to set."""
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """How the processes of a run find each other; the reference's flags.
+
+    Attributes:
+        world_size: processes (hosts) in all; None: one, or what SLURM or a TPU pod says.
+        node_rank: this one's number.
+        init_method: tcp://HOST:PORT of process 0, or env:// (MASTER_ADDR and MASTER_PORT).
+    """
+
+    world_size: int | None = None
+    node_rank: int | None = None
+    init_method: str = "env://"
+
+
+def launch(hosts: Hosts, device: str | None = None) -> None:
+    """Chooses the platform and joins the other hosts; before anything else of JAX is used.
+
+    Args:
+        device: "cpu", "gpu", "tpu", also "cuda:0" as the reference writes it; None: the best.
+    Raises:
+        LaunchError: contradictory or incomplete settings, or hosts that do not answer.
+    """
+    if device is not None:
+        name, _, number = device.partition(":")
+        platform = {"cpu": "cpu", "gpu": "cuda", "cuda": "cuda", "tpu": "tpu"}.get(name)
+        if platform is None:
+            raise LaunchError(f"-device {device}: expected cpu, gpu (or cuda:N) or tpu")
+        jax.config.update("jax_platforms", platform)
+        if number and platform == "cuda":
+            os.environ.setdefault("CUDA_VISIBLE_DEVICES", number)
+    # Between CPUs of several hosts; other platforms do not look at it.
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    try:
+        if hosts.world_size is not None and hosts.world_size > 1:
+            jax.distributed.initialize(_coordinator(hosts), hosts.world_size, _rank(hosts))
+        elif hosts.world_size is None and _managed_cluster():
+            jax.distributed.initialize()
+        jax.local_devices()
+    except (RuntimeError, ValueError) as error:
+        raise LaunchError(f"the devices could not be started: {error}") from error
+
+
+def _coordinator(hosts: Hosts) -> str:
+    if hosts.init_method.startswith("tcp://"):
+        return hosts.init_method.removeprefix("tcp://")
+    if hosts.init_method != "env://":
+        raise LaunchError(f"-init_method {hosts.init_method}: expected tcp://HOST:PORT or env://")
+    address, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
+    if not address or not port:
+        raise LaunchError(
+            f"-world_size {hosts.world_size} needs the address of process 0: -init_method "
+            "tcp://HOST:PORT, or MASTER_ADDR and MASTER_PORT in the environment"
+        )
+    return f"{address}:{port}"
+
+
+def _rank(hosts: Hosts) -> int:
+    if hosts.node_rank is None or not 0 <= hosts.node_rank < (hosts.world_size or 1):
+        raise LaunchError(
+            f"-node_rank {hosts.node_rank}: expected 0 to {(hosts.world_size or 1) - 1}, another on "
+            "each host (one process a host drives all of its devices)"
+        )
+    return hosts.node_rank
+
+
+def _managed_cluster() -> bool:
+    """Whether SLURM or a TPU pod started several processes, which JAX then finds by itself."""
+    slurm = int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ
+    pod = "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
+    return slurm or pod
+
+
+def sharding() -> Sharding:
+    """This process among all."""
+    return Sharding(jax.process_index(), jax.process_count())
+
+
+def is_main() -> bool:
+    """Whether this process writes the run's files."""
+    return jax.process_index() == 0
+
+
+class Program:
+    """A function of (replicated, batch) on all devices, compiled when first called.
+
+    Args:
+        function: (tree, batch of one device) -> tree.
+        mapped_output: the results have a device axis; otherwise they are the same on all devices
+            (the function averages over `AXIS`), and have none.
+        local: run on this process's devices alone, without the others.
+        donate: the first argument's memory is reused for the result.
+    """
+
+    def __init__(
+        self, function: Callable, *, mapped_output: bool, local: bool = False, donate: bool = False
+    ):
+        self._mapped = jax.pmap(
+            function,
+            axis_name=AXIS,
+            in_axes=(None, 0),
+            out_axes=0 if mapped_output else None,
+            donate_argnums=(0,) if donate else (),
+            devices=jax.local_devices() if local else None,
+        )
+        self._compiled: dict[str, Any] = {}
+
+    def __call__(self, replicated: Any, batch: Any) -> Any:
+        return self.compiled(replicated, batch)(replicated, batch)
+
+    def compiled(self, replicated: Any, batch: Any) -> Any:
+        """The XLA program for these shapes; its `memory_analysis()` is the memory plan."""
+        key = str(jax.tree.map(np.shape, batch))
+        if key not in self._compiled:
+            options = _CPU_OPTIONS if jax.default_backend() == "cpu" else None
+            lowered = self._mapped.lower(replicated, batch)
+            self._compiled[key] = lowered.compile(compiler_options=options)
+        return self._compiled[key]
+
+
+def fetch(tree: Any) -> Any:
+    """Replicated arrays as NumPy arrays of this process."""
+    return jax.tree.map(np.asarray, tree)
+
+
+def sum_over_hosts(array: np.ndarray) -> np.ndarray:
+    """The sum of every process's array."""
+    if jax.process_count() == 1:
+        return array
+    from jax.experimental import multihost_utils
+
+    return np.asarray(multihost_utils.process_allgather(array)).sum(0)
+
+
+def wait_for_hosts(name: str) -> None:
+    """Returns when every process has come here."""
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(name)
+
+
+def say(text: str) -> None:
+    """A line for people on stderr, from one process alone."""
+    if is_main():
+        print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,98 @@
+"""Stage 2: fine-tuning of the whole model."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from litemedsam_jax.config import ModelConfig, TrainingConfig
+from litemedsam_jax.models.lite_medsam import LiteMedSAM
+from litemedsam_jax.training import devices, reporting
+from litemedsam_jax.training.run import Stage
+from litemedsam_jax.training.samples import FinetuneSample
+from litemedsam_jax.training.sources import Catalog
+from litemedsam_jax.training.steps import TrainState, execution, finetune_loss
+from litemedsam_jax.training.validation import Scores, picked_cases, validate
+
+_PICTURED = 6  # validation cases drawn each epoch
+
+
+def stage(
+    config: TrainingConfig,
+    variables: dict[str, Any],
+    counters: dict[str, int],
+    validation: Catalog | None,
+) -> Stage:
+    """The parts of a fine-tuning (run.Stage)."""
+    return Stage(
+        variables=variables,
+        counters=counters,
+        transform=FinetuneSample(config.data, config.model.image_encoder.image_size),
+        loss=finetune_loss,
+        prepare=lambda batch: batch,
+        validate=None if validation is None else validator(config, validation),
+        output="model.safetensors",
+    )
+
+
+def validator(
+    config: TrainingConfig, catalog: Catalog
+) -> Callable[[TrainState, int], dict[str, float]]:
+    """(state, epoch) -> DSC and NSD, overall and by modality; the score is the DSC.
+
+    Every host scores its share of the cases; the main one draws some of its own.
+    """
+    predict = prediction_program(config)
+    size = config.model.image_encoder.image_size
+    pictured = picked_cases(catalog, _PICTURED)
+    count = jax.local_device_count()
+
+    def run(variables: Any, batch: dict[str, np.ndarray]) -> np.ndarray:
+        split = {k: v.reshape(count, -1, *v.shape[1:]) for k, v in batch.items()}
+        logits = np.asarray(predict(variables, split))
+        return logits.reshape(-1, *logits.shape[2:])
+
+    def score(state: TrainState, epoch: int) -> dict[str, float]:
+        scores, predictions = validate(
+            run,
+            devices.fetch(state.variables()),
+            catalog,
+            config.data,
+            size,
+            count * min(config.data.batch_size, 4),
+            sharding=devices.sharding(),
+            pictured=pictured,
+        )
+        if devices.is_main():
+            path = Path(config.work_dir) / "predictions" / f"epoch_{epoch:04d}.png"
+            reporting.draw_predictions(path, predictions)
+        means = Scores(scores.modalities, devices.sum_over_hosts(scores.sums)).means()
+        return {**means, "score": means["dsc"]}
+
+    return score
+
+
+def prediction_program(config: TrainingConfig) -> devices.Program:
+    """(variables, image, boxes, valid) -> logits (n, N, S, S), on this process's devices."""
+    network = LiteMedSAM(config.model, execution(config, axis=None))
+
+    def predict(variables: Any, batch: dict[str, jax.Array]) -> jax.Array:
+        embedding = network.apply(variables, batch["image"], method="encode")
+        logits, _ = network.apply(
+            variables, embedding, batch["boxes"], valid=batch["valid"], method="decode"
+        )
+        return logits[:, :, 0]
+
+    return devices.Program(predict, mapped_output=True, local=True)
+
+
+def check_trainable(model: ModelConfig) -> None:
+    """Raises ValueError if the model's masks are smaller than its input (MedSAM, MobileSAM)."""
+    encoder = model.image_encoder
+    if 4 * encoder.grid_size != encoder.image_size:
+        raise ValueError(
+            f"{model.name} predicts masks of {4 * encoder.grid_size} pixels for an input of "
+            f"{encoder.image_size}; fine-tuning takes lite_medsam"
+        )

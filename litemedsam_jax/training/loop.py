@@ -1,0 +1,207 @@
+"""The loop: one for both stages. What differs between them comes in as functions."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from litemedsam_jax.training.checkpoints import Checkpoints
+from litemedsam_jax.training.data import Batch
+from litemedsam_jax.training.devices import is_main
+from litemedsam_jax.training.reporting import Report
+from litemedsam_jax.training.steps import TrainState
+
+
+class NotFiniteError(RuntimeError):
+    """The loss or its gradient became NaN or infinite; the message names the batch's cases."""
+
+
+@dataclass
+class Progress:
+    """What the host knows of a run; part of every checkpoint."""
+
+    step: int = 0
+    consumed: int = 0  # samples over all hosts: the data iterator's state
+    data: str = ""  # fingerprint of the training slices
+    best_score: float | None = None
+    best_step: int = 0
+    epochs_since_best: int = 0
+    loss_sum: float = 0.0  # of the running epoch
+    loss_count: int = 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """The parts of a run that stay the same throughout."""
+
+    step: Callable[[TrainState, Batch], tuple[TrainState, Any]]
+    batches: Iterator[Batch]
+    # (state, epoch) -> values to report; the score among them under "score", if any
+    validate: Callable[[TrainState, int], dict[str, float]]
+    export: Callable[[TrainState], None]  # writes model.safetensors
+    learning_rate: Callable[[TrainState], float]
+    checkpoints: Checkpoints
+    report: Report | None  # of the main process alone
+    global_batch: int
+    steps_per_epoch: int
+    total_steps: int
+    save_every: int
+    log_every: int
+    early_stop: int
+    target: float | None = None  # stop once the validation score is reached (--overfit)
+
+
+@dataclass
+class Result:
+    """How a run ended: "done", "stopped" (SIGTERM), "early" or "target"."""
+
+    state: TrainState
+    reason: str
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+def train(run: Run, state: TrainState, progress: Progress) -> Result:
+    """Runs the remaining steps. Raises NotFiniteError, checkpoints.SaveError."""
+    guard = Guard(run, progress)
+    scores: dict[str, float] = {}
+    reason = "done"
+    with _termination() as stop_requested, _bar(run, progress) as bar:
+        while progress.step < run.total_steps:
+            batch = next(run.batches)
+            state, metrics = run.step(state, batch)
+            progress.step += 1
+            progress.consumed += run.global_batch
+            guard.look(metrics, batch["name"], state, bar)
+            at_end = progress.step % run.steps_per_epoch == 0
+            if at_end:
+                guard.flush(state)
+                scores = _end_epoch(run, state, progress)
+                reason = _reason_to_stop(run, progress, scores)
+                bar.reset()
+            elif run.save_every and progress.step % run.save_every == 0:
+                guard.flush(state)
+                run.checkpoints.save(progress.step, state, asdict(progress))
+            if stop_requested(progress.step):
+                reason = "stopped"
+            if reason != "done":
+                break
+    guard.flush(state)
+    run.checkpoints.save(progress.step, state, asdict(progress))
+    run.checkpoints.finish()
+    return Result(state, reason, scores)
+
+
+def _end_epoch(run: Run, state: TrainState, progress: Progress) -> dict[str, float]:
+    """Validates, compares with the best, exports, saves, reports."""
+    epoch = progress.step // run.steps_per_epoch
+    found = run.validate(state, epoch)
+    score = found.pop("score", None)
+    better = score is not None and (progress.best_score is None or score > progress.best_score)
+    if better:
+        progress.best_score, progress.best_step = score, progress.step
+    progress.epochs_since_best = 0 if better else progress.epochs_since_best + 1
+    values = {
+        "epoch": epoch,
+        "loss": progress.loss_sum / max(progress.loss_count, 1),
+        "learning_rate": run.learning_rate(state),
+        **found,
+    }
+    progress.loss_sum, progress.loss_count = 0.0, 0
+    if better or score is None:
+        run.export(state)
+    run.checkpoints.save(progress.step, state, asdict(progress), score)
+    if run.report is not None:
+        run.report.add("epoch", progress.step, values)
+        run.report.draw()
+        shown = ", ".join(
+            f"{name} {value:.4g}" for name, value in values.items() if "/" not in name
+        )
+        tqdm.write(shown + (" (best so far)" if better else ""))
+    return values if score is None else {**values, "score": score}
+
+
+def _reason_to_stop(run: Run, progress: Progress, scores: dict[str, float]) -> str:
+    if run.target is not None and scores.get("score", -np.inf) >= run.target:
+        return "target"
+    if run.early_stop and progress.epochs_since_best >= run.early_stop:
+        return "early"
+    return "done"
+
+
+class Guard:
+    """Reads each step's metrics one step late, so that the device never waits for the host.
+
+    A step that was not finite has left the state as it was (steps.make_step), so nothing is lost
+    by seeing it late; no checkpoint is written before all steps were looked at.
+    """
+
+    def __init__(self, run: Run, progress: Progress):
+        self._run, self._progress = run, progress
+        self._pending: tuple[int, Any, np.ndarray] | None = None
+        self._since = time.monotonic()
+
+    def look(self, metrics: Any, names: np.ndarray, state: TrainState, bar: tqdm) -> None:
+        self._read(bar, state)
+        self._pending = (self._progress.step, metrics, names)
+
+    def flush(self, state: TrainState) -> None:
+        self._read(None, state)
+
+    def _read(self, bar: tqdm | None, state: TrainState) -> None:
+        if self._pending is None:
+            return
+        step, metrics, names = self._pending
+        self._pending = None
+        values = {name: float(value) for name, value in metrics.items()}
+        if not values.pop("finite"):
+            raise NotFiniteError(
+                f"step {step}: the loss is {values['loss']:.4g} and its gradient's norm "
+                f"{values['gradient_norm']:.4g}. The batch: {', '.join(map(str, names))}. "
+                "The weights are as before this step and no checkpoint was overwritten. Look at "
+                "these cases, or try a smaller -lr or --clip-norm 1"
+            )
+        self._progress.loss_sum += values["loss"]
+        self._progress.loss_count += 1
+        if bar is not None:
+            bar.set_postfix(loss=f"{values['loss']:.4f}", refresh=False)
+            bar.update(self._run.global_batch)
+        if self._run.report is not None and step % self._run.log_every == 0:
+            elapsed, self._since = time.monotonic() - self._since, time.monotonic()
+            speed = self._run.global_batch * self._run.log_every / elapsed
+            rate = self._run.learning_rate(state)
+            values.update(learning_rate=rate, samples_per_second=speed)
+            self._run.report.add("step", step, values)
+
+
+def _bar(run: Run, progress: Progress) -> tqdm:
+    samples = run.steps_per_epoch * run.global_batch
+    done = progress.step % run.steps_per_epoch * run.global_batch
+    return tqdm(total=samples, initial=done, unit=" samples", disable=not is_main() or None)
+
+
+@contextmanager
+def _termination() -> Iterator[Callable[[int], bool]]:
+    """Whether SIGTERM has asked the run to end: (step) -> bool, the same on every host."""
+    if jax.process_count() > 1:
+        # JAX's own service hears the signal on any host and names a step that all have in common.
+        from jax.experimental import multihost_utils
+
+        yield multihost_utils.reached_preemption_sync_point
+        return
+    asked = False
+
+    def note(*_) -> None:
+        nonlocal asked
+        asked = True
+
+    before = signal.signal(signal.SIGTERM, note)
+    try:
+        yield lambda step: asked
+    finally:
+        signal.signal(signal.SIGTERM, before)

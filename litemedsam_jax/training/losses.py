@@ -1,0 +1,62 @@
+"""The losses of both stages.
+
+Source: the reference's `train_one_gpu.py` (MONAI's DiceLoss with squared predictions, BCE with
+logits, MSE of the predicted IoU) and `distill_single_gpu.py` (MSE of embeddings).
+"""
+
+import jax
+import jax.numpy as jnp
+
+from litemedsam_jax.config import LossConfig
+
+Array = jax.Array
+_SMOOTH = 1e-5  # MONAI's, in numerator and denominator
+
+
+def dice_loss(logits: Array, masks: Array) -> Array:
+    """1 - 2·Σpg / (Σp² + Σg²), p the sigmoid of the logits; both (B, H, W), returns (B,)."""
+    probability = jax.nn.sigmoid(logits)
+    overlap = (probability * masks).sum((-2, -1))
+    total = jnp.square(probability).sum((-2, -1)) + jnp.square(masks).sum((-2, -1))
+    return 1 - (2 * overlap + _SMOOTH) / (total + _SMOOTH)
+
+
+def bce_loss(logits: Array, masks: Array) -> Array:
+    """Binary cross entropy, mean over the pixels; both (B, H, W), returns (B,)."""
+    # log(1 + exp(-|x|)) never overflows.
+    terms = jnp.maximum(logits, 0) - logits * masks + jnp.log1p(jnp.exp(-jnp.abs(logits)))
+    return terms.mean((-2, -1))
+
+
+def actual_iou(logits: Array, masks: Array) -> Array:
+    """Intersection over union of the predicted mask (logit > 0) and the true one, (B,)."""
+    predicted, true = logits > 0, masks > 0
+    both = (predicted & true).sum((-2, -1))
+    either = (predicted | true).sum((-2, -1))
+    return both / jnp.maximum(either, 1)
+
+
+def segmentation_loss(
+    logits: Array, predicted_iou: Array, masks: Array, config: LossConfig
+) -> tuple[Array, dict[str, Array]]:
+    """Stage 2: weighted sum of Dice, BCE and the error of the predicted IoU.
+
+    Args:
+        logits: (B, S, S). predicted_iou: (B,). masks: (B, S, S), 0 or 1; padding is background.
+    Returns:
+        The total and its unweighted terms `dice`, `bce`, `iou`, all means over the batch.
+    """
+    logits, masks = logits.astype(jnp.float32), masks.astype(jnp.float32)
+    target = jax.lax.stop_gradient(actual_iou(logits, masks))
+    terms = {
+        "dice": dice_loss(logits, masks).mean(),
+        "bce": bce_loss(logits, masks).mean(),
+        "iou": jnp.square(predicted_iou.astype(jnp.float32) - target).mean(),
+    }
+    total = config.dice * terms["dice"] + config.bce * terms["bce"] + config.iou * terms["iou"]
+    return total, terms
+
+
+def embedding_loss(student: Array, teacher: Array) -> Array:
+    """Stage 1: mean squared error over all elements of two embeddings (B, G, G, C)."""
+    return jnp.square(student.astype(jnp.float32) - teacher.astype(jnp.float32)).mean()

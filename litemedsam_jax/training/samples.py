@@ -1,0 +1,161 @@
+"""From a slice to what the network is trained on. NumPy and OpenCV, one generator for all chance.
+
+Source: the reference's `NpyDataset` of `train_one_gpu.py` and of `distill_single_gpu.py`.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import grain
+import numpy as np
+
+from litemedsam_jax.config import DataConfig
+from litemedsam_jax.inference.transforms import Frame, bounding_box, resize_labels, to_input
+from litemedsam_jax.training.sources import Slice
+
+_ZOOM = (0.75, 1.33)
+_GAMMA = (0.7, 1.4)
+_CONTRAST = (0.7, 1.3)
+
+
+class EmbeddingStore(Protocol):
+    """Where finished embeddings of the teacher are (teacher.TeacherCache)."""
+
+    def embedding(self, name: str, variant: int) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class FinetuneSample(grain.transforms.RandomMap):
+    """Slice -> image (S, S, 3) float32, mask (S, S) uint8, box (4,) float32, name.
+
+    One label of the slice is chosen at random; the box is tight (inclusive pixel indices), each
+    side then moved outwards by 0 ... bbox_shift pixels and clamped to [0, S-1].
+    """
+
+    data: DataConfig
+    size: int
+
+    def random_map(self, element: Slice, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        fixed = bool(self.data.overfit)
+        labels = element.entry.labels
+        label = labels[rng.integers(len(labels))]
+        frame = Frame(*element.gts.shape, self.size)
+        image = to_input(element.image, frame)
+        mask = padded_mask(element.gts, label, frame)
+        if not fixed:
+            image, mask = augment(image, mask, self.data.augment, rng)
+            if self.data.flips:
+                lr, ud = rng.integers(2, size=2)
+                image, mask = flip(image, lr, ud), flip(mask, lr, ud)
+        return {
+            "image": np.ascontiguousarray(image),
+            "mask": np.ascontiguousarray(mask),
+            "box": jittered_box(mask, 0 if fixed else self.data.bbox_shift, rng),
+            "name": np.array(f"{element.entry.name} (label {label})"),
+        }
+
+
+@dataclass(frozen=True)
+class DistillSample(grain.transforms.RandomMap):
+    """Slice -> image (S, S, 3) for the student and what the teacher sees or has seen.
+
+    Both are flipped alike. With a cache the sample has the teacher's `embedding`, without one the
+    image to make it from, `teacher_image`, of `teacher_size`.
+    """
+
+    data: DataConfig
+    size: int
+    teacher_size: int
+    cache: EmbeddingStore | None = None
+
+    def random_map(self, element: Slice, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        chance = self.data.flips and not self.data.overfit
+        lr, ud = rng.integers(2, size=2) if chance else (0, 0)
+        image = square_input(element.image, self.size, self.data.resize, cv2.INTER_AREA)
+        sample = {
+            "image": np.ascontiguousarray(flip(image, lr, ud)),
+            "name": np.array(element.entry.name),
+        }
+        if self.cache is not None:
+            sample["embedding"] = self.cache.embedding(element.entry.name, int(lr + 2 * ud))
+        else:
+            large = teacher_input(element, self.teacher_size, self.data.resize)
+            sample["teacher_image"] = np.ascontiguousarray(flip(large, lr, ud))
+        return sample
+
+
+def teacher_input(element: Slice, size: int, resize: str) -> np.ndarray:
+    """The teacher's image, (size, size, 3): cubic interpolation, as the reference has it."""
+    return square_input(element.image, size, resize, cv2.INTER_CUBIC)
+
+
+def square_input(image: np.ndarray, size: int, resize: str, interpolation: int) -> np.ndarray:
+    """(H, W) or (H, W, 3) -> (size, size, 3) float32 in [0, 1].
+
+    resize: "pad" keeps the aspect ratio as inference does; "squash" does not.
+    """
+    frame = Frame(*image.shape[:2], size)
+    if resize == "pad" and interpolation == cv2.INTER_AREA:
+        return to_input(image, frame)
+    inner = (frame.inner_width, frame.inner_height) if resize == "pad" else (size, size)
+    resized = cv2.resize(image, inner, interpolation=interpolation).astype(np.float64)
+    low, high = resized.min(), resized.max()
+    resized = (resized - low) / max(high - low, 1e-8)
+    padded = np.zeros((size, size, 3), np.float32)
+    padded[: inner[1], : inner[0]] = resized if resized.ndim == 3 else resized[..., None]
+    return padded
+
+
+def padded_mask(gts: np.ndarray, label: int, frame: Frame) -> np.ndarray:
+    """One label of (H, W) in the input frame, (S, S) uint8, 0 or 1."""
+    mask = np.zeros((frame.size, frame.size), np.uint8)
+    small = resize_labels(gts, frame.inner_height, frame.inner_width)
+    mask[: frame.inner_height, : frame.inner_width] = small == label
+    return mask
+
+
+def flip(array: np.ndarray, lr: int, ud: int) -> np.ndarray:
+    """Flips columns, then rows, of (S, S) or (S, S, C)."""
+    array = array[:, ::-1] if lr else array
+    return array[::-1] if ud else array
+
+
+def jittered_box(mask: np.ndarray, shift: int, rng: np.random.Generator) -> np.ndarray:
+    """The box of a mask (S, S), x_min, y_min, x_max, y_max, each side moved outwards; float32."""
+    size = mask.shape[0]
+    tight = bounding_box(mask > 0, 0, size)
+    if tight is None:
+        raise ValueError("an empty mask has no box")
+    x_low, x_high, y_low, y_high = rng.integers(0, shift + 1, size=4)
+    grown = tight + np.array([-x_low, -y_low, x_high, y_high], np.float32)
+    return np.clip(grown, 0, size - 1).astype(np.float32)
+
+
+def augment(
+    image: np.ndarray, mask: np.ndarray, kinds: tuple[str, ...], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Random zoom ("scale") and random gamma and contrast ("intensity"); padding stays zero."""
+    if "scale" in kinds:
+        image, mask = _zoom(image, mask, rng)
+    if "intensity" in kinds:
+        image = image ** np.float32(rng.uniform(*_GAMMA))
+        image = np.clip(image * np.float32(rng.uniform(*_CONTRAST)), 0, 1)
+    return image, mask
+
+
+def _zoom(
+    image: np.ndarray, mask: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scales about a pixel of the object, which therefore stays in view."""
+    size = mask.shape[0]
+    factor = rng.uniform(*_ZOOM)
+    rows, columns = np.nonzero(mask)
+    chosen = rng.integers(len(rows))
+    x, y = int(columns[chosen]), int(rows[chosen])
+    matrix = np.array([[factor, 0, x * (1 - factor)], [0, factor, y * (1 - factor)]])
+    zoomed = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR)
+    moved = cv2.warpAffine(mask, matrix, (size, size), flags=cv2.INTER_NEAREST)
+    if not moved.any():  # a single pixel can fall between the samples
+        return image, mask
+    return zoomed, moved

@@ -1,0 +1,194 @@
+"""Validation of a fine-tuning: DSC and NSD by case, from boxes of the ground truth."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from litemedsam_jax.config import DataConfig
+from litemedsam_jax.evaluation.metrics import score_case
+from litemedsam_jax.inference.transforms import Frame, bounding_box, mask_from_logits, to_input
+from litemedsam_jax.training.data import ALONE, Sharding
+from litemedsam_jax.training.samples import padded_mask
+from litemedsam_jax.training.sources import Catalog, Slice
+
+BOXES = 4  # prompts of a slice that are decoded together; a slice with more comes again
+# (variables, image (n, S, S, 3), boxes (n, BOXES, 4), valid (n, BOXES)) -> logits (n, BOXES, S, S)
+Predict = Callable[[Any, dict[str, np.ndarray]], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Item:
+    """Some boxes of one slice, as the network takes them."""
+
+    slice: Slice
+    frame: Frame
+    labels: tuple[int, ...]
+    image: np.ndarray
+    boxes: np.ndarray
+
+
+@dataclass
+class CasePrediction:
+    """A case under prediction: slices and what was segmented on each, by position."""
+
+    slices: dict[int, Slice] = field(default_factory=dict)
+    segs: dict[int, np.ndarray] = field(default_factory=dict)
+    boxes: dict[int, list[np.ndarray]] = field(default_factory=dict)
+
+    def stacked(self) -> tuple[np.ndarray, np.ndarray]:
+        """gts and segs, (H, W) or (D, H, W) from the first to the last slice; gaps are empty."""
+        positions = sorted(self.slices)
+        if len(positions) == 1:
+            return self.slices[positions[0]].gts, self.segs[positions[0]]
+        first, depth = positions[0], positions[-1] - positions[0] + 1
+        shape = (depth, *self.slices[first].gts.shape)
+        gts, segs = np.zeros(shape, np.uint16), np.zeros(shape, np.uint16)
+        for position in positions:
+            gts[position - first] = self.slices[position].gts
+            segs[position - first] = self.segs[position]
+        return gts, segs
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Sums over the cases of each modality, which add up over hosts."""
+
+    modalities: tuple[str, ...]
+    sums: np.ndarray  # (modalities, 3): DSC, NSD, cases
+
+    def means(self) -> dict[str, float]:
+        """`dsc`, `nsd` over all cases, and `dsc/CT` and the like."""
+        found = {}
+        total = self.sums.sum(0)
+        for name, row in [("", total), *zip(self.modalities, self.sums, strict=True)]:
+            if row[2]:
+                suffix = f"/{name}" if name else ""
+                found[f"dsc{suffix}"] = float(row[0] / row[2])
+                found[f"nsd{suffix}"] = float(row[1] / row[2])
+        return found
+
+
+def validate(
+    predict: Predict,
+    variables: Any,
+    catalog: Catalog,
+    data: DataConfig,
+    size: int,
+    batch_size: int,
+    *,
+    sharding: Sharding = ALONE,
+    pictured: Sequence[str] = (),
+) -> tuple[Scores, dict[str, CasePrediction]]:
+    """Segments every label of every validation slice from its tight box; scores cases.
+
+    Args:
+        size: of the network's input. batch_size: items of a call of `predict`.
+        sharding: this process takes every n-th case.
+        pictured: cases whose predictions are returned too.
+    Returns:
+        The scores of this process's cases, and those predictions.
+    """
+    entries = catalog.entries
+    modalities = tuple(sorted({entry.modality for entry in entries}))
+    sums = np.zeros((len(modalities), 3))
+    kept: dict[str, CasePrediction] = {}
+    groups = _cases(catalog, data.val_slices)
+    mine = list(groups.items())[sharding.index :: sharding.count]
+    items = _items(catalog, mine, size)
+    segmented = _predicted(predict, variables, items, batch_size)
+    for case, prediction in _by_case(segmented, dict(mine)):
+        gts, segs = prediction.stacked()
+        entry = entries[groups[case][0]]
+        score = score_case(gts, segs, entry.spacing, corrected=True)
+        sums[modalities.index(entry.modality)] += (score.dsc, np.nan_to_num(score.nsd), 1)
+        if case in pictured:
+            kept[case] = prediction
+    return Scores(modalities, sums), kept
+
+
+def picked_cases(catalog: Catalog, count: int) -> list[str]:
+    """Cases for pictures, evenly spread over the catalog: the same each epoch."""
+    cases = list(dict.fromkeys(entry.case for entry in catalog.entries))
+    chosen = np.linspace(0, len(cases) - 1, min(count, len(cases))).round().astype(int)
+    return [cases[i] for i in chosen]
+
+
+def _cases(catalog: Catalog, limit: int) -> dict[str, list[int]]:
+    """Case -> its slices in the catalog, at most `limit` of them, evenly spread."""
+    groups: dict[str, list[int]] = {}
+    for index, entry in enumerate(catalog.entries):
+        groups.setdefault(entry.case, []).append(index)
+    if not limit:
+        return groups
+    return {
+        case: [indices[i] for i in _spread(len(indices), limit)] for case, indices in groups.items()
+    }
+
+
+def _spread(count: int, limit: int) -> list[int]:
+    if count <= limit:
+        return list(range(count))
+    return sorted({int((i + 0.5) * count / limit) for i in range(limit)})
+
+
+def _items(catalog: Catalog, cases, size: int) -> Iterator[tuple[str, Item]]:
+    for case, indices in cases:
+        for index in indices:
+            one = catalog[index]
+            frame = Frame(*one.gts.shape, size)
+            image = to_input(one.image, frame)
+            labels = one.entry.labels
+            for start in range(0, len(labels), BOXES):
+                chunk = labels[start : start + BOXES]
+                masks = [padded_mask(one.gts, label, frame) for label in chunk]
+                boxes = np.stack([bounding_box(mask > 0, 0, size) for mask in masks])
+                yield case, Item(one, frame, chunk, image, boxes)
+
+
+def _predicted(predict: Predict, variables, items, batch_size: int):
+    """Pairs of (case, item) with logits (labels, S, S), computed in batches of one size."""
+    waiting: list[tuple[str, Item]] = []
+
+    def run():
+        empty = batch_size - len(waiting)
+        some = [item for _, item in waiting] + [waiting[0][1]] * empty
+        boxes = np.zeros((batch_size, BOXES, 4), np.float32)
+        valid = np.zeros((batch_size, BOXES), bool)
+        for row, item in enumerate(some):
+            boxes[row, : len(item.boxes)] = item.boxes
+            valid[row, : len(item.boxes)] = True
+        images = np.stack([item.image for item in some])
+        logits = predict(variables, {"image": images, "boxes": boxes, "valid": valid})
+        for (case, item), found in zip(waiting, logits, strict=False):
+            yield case, item, found[: len(item.labels)]
+        waiting.clear()
+
+    for pair in items:
+        waiting.append(pair)
+        if len(waiting) == batch_size:
+            yield from run()
+    if waiting:
+        yield from run()
+
+
+def _by_case(segmented, cases: dict[str, list[int]]) -> Iterator[tuple[str, CasePrediction]]:
+    """Paints masks into slices; yields each case when the next one begins."""
+    current, prediction = None, CasePrediction()
+    for case, item, logits in segmented:
+        if case != current:
+            if current is not None:
+                yield current, prediction
+            current, prediction = case, CasePrediction()
+        position = item.slice.entry.position or 0
+        prediction.slices[position] = item.slice
+        shape = item.slice.gts.shape
+        seg = prediction.segs.setdefault(position, np.zeros(shape, item.slice.gts.dtype))
+        for label, one in zip(item.labels, logits, strict=True):
+            region = mask_from_logits(one, item.frame)
+            seg[region.rows, region.columns][region.mask] = label
+        drawn = prediction.boxes.setdefault(position, [])
+        drawn.extend(item.boxes / item.frame.scale)
+    if current is not None:
+        yield current, prediction
