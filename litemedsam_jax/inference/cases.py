@@ -4,6 +4,8 @@ A case holds `imgs` and `boxes`: a picture (H, W, 3) or (H, W) with boxes (N, 4)
 (D, H, W) or (D, H, W, 3) with boxes (N, 6). The boxes' width tells the two apart.
 """
 
+import errno
+import io
 import lzma
 import math
 import warnings
@@ -135,16 +137,17 @@ def read_arrays(
         raise
     except FileNotFoundError as error:
         raise CaseError("there is no such file") from error
-    except OSError as error:
-        raise CaseError(f"it cannot be read: {error.strerror or error}") from error
-    except _DAMAGE as error:
+    except (OSError, *_DAMAGE) as error:
+        # bzip2's complaint has no number; a seek to where a damaged directory points is invalid.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise CaseError(f"it cannot be read: {error.strerror or error}") from error
         size = path.stat().st_size
         fault = "it is empty (0 bytes)" if size == 0 else f"it is no intact npz file ({error})"
         raise CaseError(f"{fault}; expected what numpy.savez_compressed writes") from error
 
 
 def _listed(members: Iterable[str]) -> str:
-    names = sorted(name.removesuffix(".npy") for name in members)
+    names = sorted(name.removesuffix(".npy")[:40] for name in members)
     return ", ".join(names[:8] + ["..."] * (len(names) > 8)) or "nothing"
 
 
@@ -178,16 +181,20 @@ def _read_header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, n
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of headers written by Python 2
-            version = np.lib.format.read_magic(stream)
-            if version[0] == 1:
-                header = np.lib.format.read_array_header_1_0(stream)
-            else:
-                header = np.lib.format.read_array_header_2_0(stream)
-    except _DAMAGE[:-1]:
+            first = np.lib.format.read_magic(stream)[0] == 1
+            size = stream.read(2 if first else 4)
+            length = int.from_bytes(size, "little")
+            if length >= 1 << 16:  # numpy would read it all, however much it is
+                raise ValueError(f"its header is said to take {length} bytes")
+            text = io.BytesIO(size + stream.read(length))
+            form = np.lib.format
+            parse = form.read_array_header_1_0 if first else form.read_array_header_2_0
+            shape, fortran, dtype = parse(text)
+    except (OSError, *_DAMAGE[:-1]):
         raise
     except Exception as error:  # the header is a Python literal, which can fail in many ways
-        raise CaseError(f"array '{name}' is no npy data: {one_line(str(error), 150)}") from error
-    shape, fortran, dtype = header
+        told = one_line(" ".join(str(error).split()), 150)
+        raise CaseError(f"array '{name}' is no npy data: {told}") from error
     if dtype.hasobject:
         raise CaseError(f"array '{name}' holds Python objects, which are never unpickled")
     if dtype.kind not in "biufc" or dtype.itemsize == 0:

@@ -1,7 +1,5 @@
 """What the inference tests share: one compiled model, and an engine that follows a script."""
 
-import weakref
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ from litemedsam_jax.inference import batch
 from litemedsam_jax.inference.batch import BatchOptions
 from litemedsam_jax.inference.predictor import LiteMedSAM
 from litemedsam_jax.weights import store
+from tests.inference.fake import FakeEngine
 
 
 @pytest.fixture(scope="session")
@@ -25,48 +24,6 @@ def weights_file(tmp_path_factory, published_weights) -> Path:
 def model(weights_file) -> LiteMedSAM:
     """LiteMedSAM with the published weights; compiled once for the whole suite."""
     return LiteMedSAM.from_pretrained(weights_file)
-
-
-class Embedding:
-    """What a fake engine makes of an image; tells how many of its kind are kept alive."""
-
-    def __init__(self, image: np.ndarray):
-        self.image = image
-
-
-class FakeEngine:
-    """Stands in for the network: masks by a script, and a record of what was asked.
-
-    Without a script a box's mask is the box itself.
-    """
-
-    def __init__(self, script: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None):
-        self._script = script or _fill_box
-        self.images: list[np.ndarray] = []
-        self.calls: list[tuple[np.ndarray, np.ndarray]] = []  # image and boxes of each decoding
-        self._alive: weakref.WeakSet[Embedding] = weakref.WeakSet()
-        self.most_alive = 0
-
-    def encode(self, image: np.ndarray) -> Embedding:
-        assert image.shape == (256, 256, 3) and image.dtype == np.float32
-        embedding = Embedding(image)
-        self.images.append(image)
-        self._alive.add(embedding)
-        self.most_alive = max(self.most_alive, len(self._alive))
-        return embedding
-
-    def decode(self, embedding: Embedding, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        assert boxes.ndim == 2 and boxes.shape[1] == 4 and len(boxes) and np.isfinite(boxes).all()
-        self.calls.append((embedding.image, boxes.copy()))
-        logits = np.stack([self._script(embedding.image, box) for box in boxes])
-        return logits.astype(np.float32), np.ones(len(boxes), np.float32)
-
-
-def _fill_box(_: np.ndarray, box: np.ndarray) -> np.ndarray:
-    logits = np.full((256, 256), -5, np.float32)
-    x_min, y_min, x_max, y_max = box.astype(int)
-    logits[max(y_min, 0) : y_max + 1, max(x_min, 0) : x_max + 1] = 5
-    return logits
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 
 from litemedsam_jax.inference import volume as volume_module
 from litemedsam_jax.inference.predictor import LiteMedSAM
-from tests.inference.conftest import FakeEngine
+from tests.inference.fake import FakeEngine
 
 DEPTH = 12
 
