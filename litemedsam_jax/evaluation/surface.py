@@ -23,13 +23,14 @@ def surface_distances(
     order of their axes. Returns what `surface_distance.compute_surface_distances` does: distances
     (same unit as `spacing`), ascending, with the area (3D) or length (2D) of each element.
     """
-    from scipy.spatial import cKDTree
-
-    points_gt, areas_gt = _border(gt, spacing)
-    points_seg, areas_seg = _border(seg, spacing)
+    codes_gt, table = _codes(gt, spacing)
+    codes_seg, _ = _codes(seg, spacing)
+    border_gt, border_seg = (table[codes] > 0 for codes in (codes_gt, codes_seg))
+    points_gt, points_seg = np.argwhere(border_gt), np.argwhere(border_seg)
+    areas_gt, areas_seg = table[codes_gt[border_gt]], table[codes_seg[border_seg]]
     scale = np.asarray(spacing, np.float64)
-    to_seg = _nearest(cKDTree(points_seg * scale), points_seg, points_gt, scale)
-    to_gt = _nearest(cKDTree(points_gt * scale), points_gt, points_seg, scale)
+    to_seg = _nearest(points_gt, points_seg, border_seg, scale)
+    to_gt = _nearest(points_seg, points_gt, border_gt, scale)
     order_gt, order_seg = np.lexsort((areas_gt, to_seg)), np.lexsort((areas_seg, to_gt))
     return {
         "distances_gt_to_pred": to_seg[order_gt],
@@ -53,8 +54,9 @@ def robust_hausdorff(distances: SurfaceDistances, percent: float) -> float:
     return float(metrics.compute_robust_hausdorff(distances, percent))
 
 
-def _border(mask: np.ndarray, spacing: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """The border's grid points (corners between voxels) and the area of surface at each."""
+def _codes(mask: np.ndarray, spacing: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """For each corner between voxels, which of its 4 or 8 voxels are in the mask; and the table of
+    the surface's area at such a corner, which is 0 inside and outside alone."""
     from surface_distance import lookup_tables as tables
 
     if mask.ndim == 2:
@@ -63,18 +65,28 @@ def _border(mask: np.ndarray, spacing: Sequence[float]) -> tuple[np.ndarray, np.
     else:
         areas = tables.create_table_neighbour_code_to_surface_area(spacing)
         weights = tables.ENCODE_NEIGHBOURHOOD_3D_KERNEL
-    # A margin of zeros on every side, so that each corner sees all of its 4 or 8 voxels.
+    # A margin of zeros on every side, so that each corner sees all of its voxels.
     voxels = np.pad(mask, 1).view(np.uint8)
     codes = np.zeros([n - 1 for n in voxels.shape], np.uint8)
     for corner in np.ndindex(weights.shape):
         window = tuple(slice(c, c + n) for c, n in zip(corner, codes.shape, strict=True))
         codes += voxels[window] * np.uint8(weights[corner])
-    points = np.argwhere((codes != 0) & (codes != weights.sum()))
-    return points, np.asarray(areas)[codes[tuple(points.T)]]
+    return codes, np.asarray(areas)
 
 
-def _nearest(tree, targets: np.ndarray, points: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    _, found = tree.query(points * scale)
-    # From the grid steps, not from the tree's scaled coordinates: exactly `tolerance` stays exact.
-    steps = (targets[found] - points) * scale
-    return np.sqrt((steps**2).sum(axis=1))
+def _nearest(
+    points: np.ndarray, targets: np.ndarray, is_target: np.ndarray, scale: np.ndarray
+) -> np.ndarray:
+    """Distance from each grid point to the nearest target; a point that is one needs no search."""
+    from scipy.spatial import cKDTree
+
+    distances = np.zeros(len(points))
+    apart = ~is_target[tuple(points.T)]
+    if apart.any():
+        away = points[apart]
+        _, found = cKDTree(targets * scale).query(away * scale)
+        # From the grid steps, not from the tree's scaled coordinates: exactly the tolerance stays
+        # exactly the tolerance.
+        steps = (targets[found] - away) * scale
+        distances[apart] = np.sqrt((steps**2).sum(axis=1))
+    return distances

@@ -1,11 +1,13 @@
 """From a scanner's values to the 0-255 that the network was trained on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 _PERCENTILES = (0.5, 99.5)
+_TABLE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -37,20 +39,41 @@ def to_uint8(array: np.ndarray, options: IntensityOptions) -> np.ndarray:
     Source: the reference's `pre_CT_MR.py`.
     """
     array = _finite(array, options.fill_nan)
+    lowest, highest = array.min(), array.max()
     low, high = _limits(array, options)
-    clipped = np.clip(array, low, high)
     if options.scaling == "reference":
-        low, high = float(clipped.min()), float(clipped.max())
+        low, high = float(np.clip(lowest, low, high)), float(np.clip(highest, low, high))
     if not high > low:
         return np.zeros(array.shape, np.uint8)
+    if array.dtype.kind in "iu" and int(highest) - int(lowest) < _TABLE:
+        # Scanners store few different values: each is computed once, then looked up.
+        values = np.arange(int(lowest), int(highest) + 1)
+        table = _grey_levels(values, low, high, options)
+        return _by_slice(array, lambda part: table[part.astype(np.intp) - int(lowest)])
+    return _by_slice(array, lambda part: _grey_levels(part, low, high, options))
+
+
+def _grey_levels(
+    values: np.ndarray, low: float, high: float, options: IntensityOptions
+) -> np.ndarray:
     # float64 like the reference: truncation makes the last bit visible.
-    dtype = np.float64 if options.scaling == "reference" else np.float32
-    scaled = (clipped.astype(dtype) - low) / (high - low) * 255.0
+    scaled = (np.clip(values.astype(np.float64), low, high) - low) / (high - low) * 255.0
     if options.scaling == "window":
         scaled = np.round(scaled)
     if options.modality != "CT":
-        scaled[array == 0] = 0
+        scaled[values == 0] = 0
     return scaled.astype(np.uint8)
+
+
+def _by_slice(array: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """The function of every slice: its wide intermediates exist for one slice at a time."""
+    result = np.empty(array.shape, np.uint8)
+    if array.ndim < 2:
+        result[...] = function(array)
+        return result
+    for part, out in zip(array, result, strict=True):
+        out[...] = function(part)
+    return result
 
 
 def _limits(array: np.ndarray, options: IntensityOptions) -> tuple[float, float]:

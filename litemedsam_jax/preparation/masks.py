@@ -47,12 +47,23 @@ def remove_dust(labels: np.ndarray, min_voxels: int, min_pixels: int) -> np.ndar
     """
     if labels.ndim == 2:
         return _dust(labels, min_pixels, 8)
-    cleaned = _dust(labels, min_voxels, 26)
-    return np.stack([_dust(s, min_pixels, 8) if s.any() else s for s in cleaned])
+    cleaned = labels.copy()
+    # Within the labels' own box: most of a scan is background.
+    part = cleaned[tuple(_extent(labels, axis) for axis in range(3))]
+    part[...] = _dust(part, min_voxels, 26)
+    for plane in part:
+        plane[...] = _dust(plane, min_pixels, 8)
+    return cleaned
+
+
+def _extent(labels: np.ndarray, axis: int) -> slice:
+    others = tuple(a for a in range(labels.ndim) if a != axis)
+    found = np.flatnonzero(labels.any(axis=others))
+    return slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 0)
 
 
 def _dust(labels: np.ndarray, threshold: int, connectivity: Literal[8, 26]) -> np.ndarray:
-    if threshold <= 1:
+    if threshold <= 1 or not labels.any():
         return labels
     return cc3d.dust(
         np.ascontiguousarray(labels), threshold=threshold, connectivity=connectivity, in_place=False
