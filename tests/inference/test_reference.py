@@ -1,0 +1,54 @@
+"""Whole cases against the masks that the PyTorch reference makes of them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from litemedsam_jax.inference.cases import read_case
+from tests.conftest import REPOSITORY
+from tests.inference.conftest import read_npz
+
+DEMO = sorted(path.stem for path in (REPOSITORY / "demo" / "imgs").glob("*.npz"))
+# Few and small: the whole set is the benchmark's business.
+SHARED = [
+    "2DBox_US_usgra_0000",
+    "2DBox_US_fetalhead_hc18_000",
+    "2DBox_Endoscopy_kvasir_cju0roawv",
+    "2DBox_XRay_lungs_1",
+    "3DBox_PET_sarcoma_STS014",
+]
+
+
+def _scores(model, case_path: Path, reference: Path) -> list[float]:
+    """DSC of every label of a case."""
+    case = read_case(case_path)
+    assert case.boxes is not None
+    segment = model.segment_volume if case.is_volume else model.segment_image
+    ours, theirs = segment(case.image, case.boxes), read_npz(reference)["segs"]
+    assert ours.shape == theirs.shape and ours.dtype == theirs.dtype
+    labels = np.union1d(np.unique(ours), np.unique(theirs))
+    return [
+        2 * np.sum((ours == k) & (theirs == k)) / (np.sum(ours == k) + np.sum(theirs == k))
+        for k in labels[labels > 0]
+    ]
+
+
+def _check(scores: list[float]) -> None:
+    assert len(scores) > 0
+    assert np.mean(scores) >= 0.9995
+    assert min(scores) >= 0.995
+
+
+@pytest.mark.parametrize("name", DEMO)
+def test_masks_of_the_demo_are_the_references(model, name):
+    reference = REPOSITORY / "tests" / "data" / "reference_segs" / f"{name}.npz"
+    _check(_scores(model, REPOSITORY / "demo" / "imgs" / f"{name}.npz", reference))
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_masks_of_other_cases_are_the_references(model, shared, name):
+    case = shared / "cases" / "imgs" / f"{name}.npz"
+    if not case.exists():
+        pytest.skip(f"{case} is missing: its masks are not compared")
+    _check(_scores(model, case, shared / "reference" / "segs" / f"{name}.npz"))
