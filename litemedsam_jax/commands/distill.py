@@ -25,15 +25,33 @@ Exit status: 0 done; 1 an error, told in one line; 2 wrong arguments; 143 stoppe
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     add = parser.add_argument_group("distillation").add_argument
-    add("-medsam_checkpoint", "--medsam-checkpoint", type=Path, metavar="FILE",
-        help="the teacher: medsam_vit_b.pth or a safetensors file")  # fmt: skip
-    add("-tinyvit_checkpoint", "--tinyvit-checkpoint", type=Path, metavar="FILE",
-        help="weights the student starts from: an encoder or a whole LiteMedSAM")  # fmt: skip
+    add(
+        "-medsam_checkpoint",
+        "--medsam-checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="the teacher: medsam_vit_b.pth or a safetensors file",
+    )
+    add(
+        "-tinyvit_checkpoint",
+        "--tinyvit-checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="weights the student starts from: an encoder or a whole LiteMedSAM",
+    )
     add("--teacher-cache", type=Path, metavar="DIR", help="keep the teacher's embeddings here")
-    add("--resize", choices=("pad", "squash"), default="pad",
-        help="pad: keep the aspect ratio as inference does; squash: the reference's way")  # fmt: skip
-    add("--schedule", choices=("constant", "cosine", "plateau"), default="constant",
-        help="of the learning rate (default: constant, as the reference)")  # fmt: skip
+    add(
+        "--resize",
+        choices=("pad", "squash"),
+        default="pad",
+        help="pad: keep the aspect ratio as inference does; squash: the reference's way",
+    )
+    add(
+        "--schedule",
+        choices=("constant", "cosine", "plateau"),
+        default="constant",
+        help="of the learning rate (default: constant, as the reference)",
+    )
     options.add_shared(parser, work_dir="work_dir/distill", rate=5e-4, epochs=1000)
 
 

@@ -15,7 +15,8 @@ Fine-tunes LiteMedSAM on images with masks: from npy folders or shards to weight
 The work folder gets config.json, metrics.jsonl, curves.png, predictions/, TensorBoard events,
 checkpoints (to continue with --resume) and model.safetensors: the best by validation DSC, the
 newest where there is no validation data. First look whether all fits: --dry-run; whether it learns
-at all: --overfit 4. Ctrl-C stops at once; SIGTERM saves first. Distillation: train.py distill --help.
+at all: --overfit 4. Ctrl-C stops at once; SIGTERM saves first.
+Distillation: train.py distill --help.
 
 Exit status: 0 done; 1 an error, told in one line; 2 wrong arguments; 143 stopped by SIGTERM, saved.
 """
@@ -24,23 +25,58 @@ Exit status: 0 done; 1 an error, told in one line; 2 wrong arguments; 143 stoppe
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     add = parser.add_argument_group("fine-tuning").add_argument
-    add("-pretrained_checkpoint", "--pretrained-checkpoint", type=Path, metavar="FILE",
+    add(
+        "-pretrained_checkpoint",
+        "--pretrained-checkpoint",
+        type=Path,
+        metavar="FILE",
         default=Path("work_dir/LiteMedSAM/lite_medsam.safetensors"),
-        help="weights to start from, .safetensors or .pth (default: %(default)s)")  # fmt: skip
-    add("--freeze", nargs="+", choices=("encoder", "prompt", "decoder"), default=[],
-        help="parts that are not trained")  # fmt: skip
-    add("-bbox_shift", "--bbox-shift", type=int, default=5, metavar="N",
-        help="each side of a box moves outwards by 0 to N pixels of 256 (default: 5)")  # fmt: skip
-    add("--augment", nargs="+", choices=("intensity", "scale"), default=[],
-        help="further augmentation: gamma and contrast; zoom (default: none)")  # fmt: skip
-    add("--schedule", choices=("plateau", "cosine", "constant"), default="plateau",
-        help="of the learning rate; plateau: x0.9 after 6 epochs without progress (default)")  # fmt: skip
+        help="weights to start from, .safetensors or .pth (default: %(default)s)",
+    )
+    add(
+        "--freeze",
+        nargs="+",
+        choices=("encoder", "prompt", "decoder"),
+        default=[],
+        help="parts that are not trained",
+    )
+    add(
+        "-bbox_shift",
+        "--bbox-shift",
+        type=int,
+        default=5,
+        metavar="N",
+        help="each side of a box moves outwards by 0 to N pixels of 256 (default: 5)",
+    )
+    add(
+        "--augment",
+        nargs="+",
+        choices=("intensity", "scale"),
+        default=[],
+        help="further augmentation: gamma and contrast; zoom (default: none)",
+    )
+    add(
+        "--schedule",
+        choices=("plateau", "cosine", "constant"),
+        default="plateau",
+        help="of the learning rate; plateau: x0.9 after 6 epochs without progress (default)",
+    )
     for name in ("iou", "seg", "ce"):
         what = {"iou": "the predicted IoU's error", "seg": "Dice", "ce": "cross entropy"}[name]
-        add(f"-{name}_loss_weight", f"--{name}-loss-weight", type=float, default=1.0, metavar="X",
-            help=f"weight of {what} (default: 1)")  # fmt: skip
-    add("--sanity_check", "--sanity-check", action="store_true",
-        help="write samples.png, what the network is shown, before training")  # fmt: skip
+        add(
+            f"-{name}_loss_weight",
+            f"--{name}-loss-weight",
+            type=float,
+            default=1.0,
+            metavar="X",
+            help=f"weight of {what} (default: 1)",
+        )
+    add(
+        "--sanity_check",
+        "--sanity-check",
+        action="store_true",
+        help="write samples.png, what the network is shown, before training",
+    )
     options.add_shared(parser, work_dir="work_dir/finetune", rate=5e-5, epochs=10)
 
 
@@ -78,6 +114,8 @@ def _finetune(args: argparse.Namespace) -> int:
 
 
 def _draw_samples(config, catalog) -> None:
+    import numpy as np
+
     from litemedsam_jax.training.data import sample_sequence
     from litemedsam_jax.training.devices import say
     from litemedsam_jax.training.reporting import draw_samples
@@ -87,5 +125,5 @@ def _draw_samples(config, catalog) -> None:
     samples = sample_sequence(catalog, FinetuneSample(config.data, size), config.data)
     chosen = [samples[index] for index in range(8)]
     path = Path(config.work_dir) / "samples.png"
-    draw_samples(path, {name: [sample[name] for sample in chosen] for name in chosen[0]})
+    draw_samples(path, {name: np.stack([sample[name] for sample in chosen]) for name in chosen[0]})
     say(f"samples: {path}")

@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{len(tasks) - len(todo)} shards are there already and stay; delete them to repack")
     failed = written = background = lost = 0
     for outcome in run_each(write_shard, todo, args.num_workers, "shards"):
-        if outcome.error is not None:
+        if outcome.result is None:
             failed += 1
             print(f"{outcome.item.path}: FAILED: {outcome.error}", file=sys.stderr)
         else:

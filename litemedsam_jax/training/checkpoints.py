@@ -32,11 +32,10 @@ class Checkpoints:
         self.folder = folder.absolute()
         keep_latest = managers.LatestN(keep)
         keep_best = managers.BestN(
-            get_metric_fn=lambda metrics: metrics["score"],
-            n=1,
-            keep_checkpoints_without_metrics=False,
+            get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False
         )
         options = ocp.CheckpointManagerOptions(
+            best_fn=_score,  # without it no metrics are written
             preservation_policy=managers.AnyPreservationPolicy([keep_latest, keep_best]),
             cleanup_tmp_directories=True,
         )
@@ -85,7 +84,7 @@ class Checkpoints:
         steps = sorted(self._manager.all_steps(), reverse=True)
         if not steps:
             raise CheckpointError(
-                f"{self.folder}: no checkpoint in it to resume from. Start the run without --resume."
+                f"{self.folder}: no checkpoint to resume from. Start the run without --resume."
             )
         for step in steps:
             try:
@@ -93,9 +92,8 @@ class Checkpoints:
             except CheckpointError:
                 raise
             except Exception as error:  # whatever half a file provokes in the libraries
-                say(
-                    f"{self.folder / str(step)}: damaged, taking the one before: {_first_line(error)}"
-                )
+                reason = _first_line(error)
+                say(f"{self.folder / str(step)}: damaged, taking the one before: {reason}")
                 self._set_aside(step)
         raise CheckpointError(f"{self.folder}: none of its {len(steps)} checkpoints is intact.")
 
@@ -141,6 +139,10 @@ class Checkpoints:
             f"{self.folder}: the checkpoint could not be written ({_first_line(error)}); {intact}. "
             "Make room on the disk, then continue with --resume."
         )
+
+
+def _score(metrics: dict[str, float]) -> float:
+    return metrics["score"]
 
 
 def _first_line(error: Exception) -> str:

@@ -84,8 +84,8 @@ def _coordinator(hosts: Hosts) -> str:
 def _rank(hosts: Hosts) -> int:
     if hosts.node_rank is None or not 0 <= hosts.node_rank < (hosts.world_size or 1):
         raise LaunchError(
-            f"-node_rank {hosts.node_rank}: expected 0 to {(hosts.world_size or 1) - 1}, another on "
-            "each host (one process a host drives all of its devices)"
+            f"-node_rank {hosts.node_rank}: expected 0 to {(hosts.world_size or 1) - 1}, another "
+            "on each host (one process a host drives all of its devices)"
         )
     return hosts.node_rank
 

@@ -150,7 +150,7 @@ def _validator(
     network = make_image_encoder(config.model, execution(config, axis=None))
 
     def errors(variables: Any, batch: dict[str, jax.Array]) -> jax.Array:
-        found = network.apply(variables, batch["image"])
+        found: Any = network.apply(variables, batch["image"])
         return jnp.square(found - batch["embedding"].astype(jnp.float32)).mean((1, 2, 3))
 
     program = devices.Program(errors, mapped_output=True, local=True)
@@ -186,8 +186,8 @@ def _check_shapes(student: ModelConfig, shape: tuple[int, ...]) -> None:
     wanted = (encoder.grid_size, encoder.grid_size, encoder.out_dim)
     if tuple(shape) != wanted:
         raise DataError(
-            f"the teacher's embedding is {tuple(shape)} and the student's {wanted}; they must agree "
-            "(MedSAM's ViT-B fits lite_medsam)"
+            f"the teacher's embedding is {tuple(shape)} and the student's {wanted}; they must "
+            "agree (MedSAM's ViT-B fits lite_medsam)"
         )
 
 

@@ -1,5 +1,6 @@
 """The loop: one for both stages. What differs between them comes in as functions."""
 
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -72,6 +73,8 @@ def train(run: Run, state: TrainState, progress: Progress) -> Result:
     scores: dict[str, float] = {}
     reason = "done"
     with _termination() as stop_requested, _bar(run, progress) as bar:
+        if progress.step == 0:
+            scores = _end_epoch(run, state, progress)  # what training starts from
         while progress.step < run.total_steps:
             batch = next(run.batches)
             state, metrics = run.step(state, batch)
@@ -98,7 +101,7 @@ def train(run: Run, state: TrainState, progress: Progress) -> Result:
 
 
 def _end_epoch(run: Run, state: TrainState, progress: Progress) -> dict[str, float]:
-    """Validates, compares with the best, exports, saves, reports."""
+    """Validates, compares with the best, exports, saves, reports. Epoch 0 is the start itself."""
     epoch = progress.step // run.steps_per_epoch
     found = run.validate(state, epoch)
     score = found.pop("score", None)
@@ -108,7 +111,7 @@ def _end_epoch(run: Run, state: TrainState, progress: Progress) -> dict[str, flo
     progress.epochs_since_best = 0 if better else progress.epochs_since_best + 1
     values = {
         "epoch": epoch,
-        "loss": progress.loss_sum / max(progress.loss_count, 1),
+        "loss": progress.loss_sum / progress.loss_count if progress.loss_count else math.nan,
         "learning_rate": run.learning_rate(state),
         **found,
     }
@@ -120,7 +123,9 @@ def _end_epoch(run: Run, state: TrainState, progress: Progress) -> dict[str, flo
         run.report.add("epoch", progress.step, values)
         run.report.draw()
         shown = ", ".join(
-            f"{name} {value:.4g}" for name, value in values.items() if "/" not in name
+            f"{name} {value:.4g}"
+            for name, value in values.items()
+            if "/" not in name and not math.isnan(value)
         )
         tqdm.write(shown + (" (best so far)" if better else ""))
     return values if score is None else {**values, "score": score}

@@ -49,6 +49,8 @@ class Report:
         with self._path.open("a") as file:
             file.write(json.dumps({"kind": kind, "step": step, **numbers}) + "\n")
         for name, value in values.items():
+            if numbers[name] is None:
+                continue
             self._board.add_scalar(f"{kind}/{name}", value, step)
 
     def draw(self) -> None:

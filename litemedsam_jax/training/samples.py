@@ -40,7 +40,7 @@ class FinetuneSample(grain.transforms.RandomMap):
         fixed = bool(self.data.overfit)
         labels = element.entry.labels
         label = labels[rng.integers(len(labels))]
-        frame = Frame(*element.gts.shape, self.size)
+        frame = frame_of(element.gts, self.size)
         image = to_input(element.image, frame)
         mask = padded_mask(element.gts, label, frame)
         if not fixed:
@@ -95,7 +95,7 @@ def square_input(image: np.ndarray, size: int, resize: str, interpolation: int) 
 
     resize: "pad" keeps the aspect ratio as inference does; "squash" does not.
     """
-    frame = Frame(*image.shape[:2], size)
+    frame = frame_of(image, size)
     if resize == "pad" and interpolation == cv2.INTER_AREA:
         return to_input(image, frame)
     inner = (frame.inner_width, frame.inner_height) if resize == "pad" else (size, size)
@@ -105,6 +105,11 @@ def square_input(image: np.ndarray, size: int, resize: str, interpolation: int) 
     padded = np.zeros((size, size, 3), np.float32)
     padded[: inner[1], : inner[0]] = resized if resized.ndim == 3 else resized[..., None]
     return padded
+
+
+def frame_of(array: np.ndarray, size: int) -> Frame:
+    """How (H, W) or (H, W, 3) lies in the network's square."""
+    return Frame(array.shape[0], array.shape[1], size)
 
 
 def padded_mask(gts: np.ndarray, label: int, frame: Frame) -> np.ndarray:
@@ -123,13 +128,18 @@ def flip(array: np.ndarray, lr: int, ud: int) -> np.ndarray:
 
 def jittered_box(mask: np.ndarray, shift: int, rng: np.random.Generator) -> np.ndarray:
     """The box of a mask (S, S), x_min, y_min, x_max, y_max, each side moved outwards; float32."""
-    size = mask.shape[0]
-    tight = bounding_box(mask > 0, 0, size)
-    if tight is None:
-        raise ValueError("an empty mask has no box")
+    tight = tight_box(mask)
     x_low, x_high, y_low, y_high = rng.integers(0, shift + 1, size=4)
     grown = tight + np.array([-x_low, -y_low, x_high, y_high], np.float32)
-    return np.clip(grown, 0, size - 1).astype(np.float32)
+    return np.clip(grown, 0, mask.shape[0] - 1).astype(np.float32)
+
+
+def tight_box(mask: np.ndarray) -> np.ndarray:
+    """The box of a mask (S, S) by its outermost pixels, x_min, y_min, x_max, y_max; float32."""
+    box = bounding_box(mask > 0, 0, mask.shape[0])
+    if box is None:
+        raise ValueError("an empty mask has no box")
+    return box
 
 
 def augment(

@@ -56,7 +56,7 @@ class Skipped:
 class Source(Protocol):
     """A place with slices, read at random; pickled to worker processes."""
 
-    entries: Sequence[Entry]
+    entries: list[Entry]
     skipped: Skipped
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]: ...

@@ -104,7 +104,8 @@ def teacher_embedding(config: ModelConfig, dtype: str, variables: Any, image: Ar
         variables: of the image encoder alone. image: (B, S, S, 3) at the teacher's size.
     """
     network = make_image_encoder(config, Execution(dtype=dtype))
-    return lax.stop_gradient(network.apply(variables, image)).astype(jnp.bfloat16)
+    embedding: Any = network.apply(variables, image)
+    return lax.stop_gradient(embedding).astype(jnp.bfloat16)
 
 
 def make_step(

@@ -65,7 +65,7 @@ def digest(variables: Any) -> str:
     total = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         total.update(jax.tree_util.keystr(path).encode())
-        total.update(np.ascontiguousarray(leaf))
+        total.update(np.ascontiguousarray(leaf).tobytes())
     return total.hexdigest()[:16]
 
 

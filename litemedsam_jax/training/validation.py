@@ -8,9 +8,9 @@ import numpy as np
 
 from litemedsam_jax.config import DataConfig
 from litemedsam_jax.evaluation.metrics import score_case
-from litemedsam_jax.inference.transforms import Frame, bounding_box, mask_from_logits, to_input
+from litemedsam_jax.inference.transforms import Frame, mask_from_logits, to_input
 from litemedsam_jax.training.data import ALONE, Sharding
-from litemedsam_jax.training.samples import padded_mask
+from litemedsam_jax.training.samples import frame_of, padded_mask, tight_box
 from litemedsam_jax.training.sources import Catalog, Slice
 
 BOXES = 4  # prompts of a slice that are decoded together; a slice with more comes again
@@ -137,13 +137,13 @@ def _items(catalog: Catalog, cases, size: int) -> Iterator[tuple[str, Item]]:
     for case, indices in cases:
         for index in indices:
             one = catalog[index]
-            frame = Frame(*one.gts.shape, size)
+            frame = frame_of(one.gts, size)
             image = to_input(one.image, frame)
             labels = one.entry.labels
             for start in range(0, len(labels), BOXES):
                 chunk = labels[start : start + BOXES]
                 masks = [padded_mask(one.gts, label, frame) for label in chunk]
-                boxes = np.stack([bounding_box(mask > 0, 0, size) for mask in masks])
+                boxes = np.stack([tight_box(mask) for mask in masks])
                 yield case, Item(one, frame, chunk, image, boxes)
 
 
