@@ -153,7 +153,8 @@ class _SurfaceScores:
         gt, seg = (array[crop] == label for array in self.arrays)
         if self.slab:
             gt, seg = gt[..., None], seg[..., None]
-        distances = surface.surface_distances(gt, seg, self.spacing)
+        limit = np.inf if self.hd95 else self.tolerance
+        distances = surface.surface_distances(gt, seg, self.spacing, limit)
         nsd = surface.surface_dice(distances, self.tolerance) if self.nsd else float("nan")
         hd = surface.robust_hausdorff(distances, 95) if self.hd95 else float("nan")
         return nsd, hd

@@ -15,13 +15,15 @@ SurfaceDistances: TypeAlias = dict[str, np.ndarray]
 
 
 def surface_distances(
-    gt: np.ndarray, seg: np.ndarray, spacing: Sequence[float]
+    gt: np.ndarray, seg: np.ndarray, spacing: Sequence[float], limit: float = np.inf
 ) -> SurfaceDistances:
     """Distances from each border element of one mask to the other mask's border.
 
     `gt` and `seg` are boolean, of one shape, 2D or 3D, neither of them empty; `spacing` is in the
-    order of their axes. Returns what `surface_distance.compute_surface_distances` does: distances
-    (same unit as `spacing`), ascending, with the area (3D) or length (2D) of each element.
+    order of their axes. Distances over `limit` come out as infinite, which spares the search.
+
+    Returns what `surface_distance.compute_surface_distances` does: distances (same unit as
+    `spacing`), ascending, with the area (3D) or length (2D) of each element.
     """
     codes_gt, table = _codes(gt, spacing)
     codes_seg, _ = _codes(seg, spacing)
@@ -29,8 +31,8 @@ def surface_distances(
     points_gt, points_seg = np.argwhere(border_gt), np.argwhere(border_seg)
     areas_gt, areas_seg = table[codes_gt[border_gt]], table[codes_seg[border_seg]]
     scale = np.asarray(spacing, np.float64)
-    to_seg = _nearest(points_gt, points_seg, border_seg, scale)
-    to_gt = _nearest(points_seg, points_gt, border_gt, scale)
+    to_seg = _nearest(points_gt, points_seg, border_seg, scale, limit)
+    to_gt = _nearest(points_seg, points_gt, border_gt, scale, limit)
     order_gt, order_seg = np.lexsort((areas_gt, to_seg)), np.lexsort((areas_seg, to_gt))
     return {
         "distances_gt_to_pred": to_seg[order_gt],
@@ -75,18 +77,27 @@ def _codes(mask: np.ndarray, spacing: Sequence[float]) -> tuple[np.ndarray, np.n
 
 
 def _nearest(
-    points: np.ndarray, targets: np.ndarray, is_target: np.ndarray, scale: np.ndarray
+    points: np.ndarray,
+    targets: np.ndarray,
+    is_target: np.ndarray,
+    scale: np.ndarray,
+    limit: float,
 ) -> np.ndarray:
     """Distance from each grid point to the nearest target; a point that is one needs no search."""
     from scipy.spatial import cKDTree
 
     distances = np.zeros(len(points))
-    apart = ~is_target[tuple(points.T)]
-    if apart.any():
-        away = points[apart]
-        _, found = cKDTree(targets * scale).query(away * scale)
-        # From the grid steps, not from the tree's scaled coordinates: exactly the tolerance stays
-        # exactly the tolerance.
-        steps = (targets[found] - away) * scale
-        distances[apart] = np.sqrt((steps**2).sum(axis=1))
+    apart = np.flatnonzero(~is_target[tuple(points.T)])
+    if not len(apart):
+        return distances
+    # Points of a grid need no balancing: the tree is built in half the time and searched as fast.
+    tree = cKDTree(targets * scale, balanced_tree=False, compact_nodes=False)
+    bound = limit * (1 + 1e-9)  # what is exactly at the limit is wanted
+    away = points[apart]
+    _, found = tree.query(away * scale, distance_upper_bound=bound)
+    near = found < len(targets)
+    distances[apart[~near]] = np.inf
+    # From the grid steps, not from the tree's scaled coordinates: exactly the tolerance stays so.
+    steps = (targets[found[near]] - away[near]) * scale
+    distances[apart[near]] = np.sqrt((steps**2).sum(axis=1))
     return distances

@@ -169,3 +169,13 @@ def test_unusable_spacing_is_told(spacing):
 def test_bool_and_integral_floats_are_labels():
     gts = _square()
     assert score_case(gts > 0, gts.astype(np.float32)).dsc == 1.0
+
+
+def test_a_limit_changes_no_score():
+    rng = np.random.default_rng(5)
+    gt, seg = (rng.random((20, 30, 25)) > 0.97 for _ in range(2))
+    spacing = (0.4, 0.5, 2.0)
+    whole = surface.surface_distances(gt, seg, spacing)
+    limited = surface.surface_distances(gt, seg, spacing, limit=2.0)
+    assert np.isinf(limited["distances_gt_to_pred"]).any()
+    assert surface.surface_dice(limited, 2.0) == surface.surface_dice(whole, 2.0)
