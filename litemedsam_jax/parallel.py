@@ -70,6 +70,8 @@ def _attempt(function, item) -> Outcome:
 
 
 def _sentence(error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return f"needs the package {error.name}: pip install 'litemedsam-jax[tools]'"
     # Our own errors are ValueError and OSError with a message for people.
     if isinstance(error, ValueError | OSError):
         return str(error)

@@ -27,6 +27,10 @@ def open_file(path: Path, options: direct.FileOptions | None) -> OpenFile:
         found = direct.read_case_from_file(path, options)
     except ValueError as error:
         raise CaseError(str(error)) from error
+    except ModuleNotFoundError as error:
+        raise CaseError(
+            f"{path.name} needs the package {error.name}: pip install 'litemedsam-jax[tools]'"
+        ) from error
     case = check_case(found.name, found.imgs, found.spacing, boxes=found.boxes)
     notes = (*found.notes, *case.warnings)
     return OpenFile(
