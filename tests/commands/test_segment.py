@@ -1,0 +1,161 @@
+"""`infer.py`: flags, exit status, what is said."""
+
+import shutil
+import sys
+
+import numpy as np
+import pytest
+
+from litemedsam_jax import cli
+from litemedsam_jax.inference import batch
+from litemedsam_jax.inference.predictor import LiteMedSAM
+from tests.inference.fake import FakeEngine
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """A folder with a good case, and one for masks that is not there yet."""
+    (tmp_path / "imgs").mkdir()
+    np.savez(tmp_path / "imgs" / "good.npz", imgs=IMAGE, boxes=[[5, 6, 40, 50]])
+    return tmp_path / "imgs", tmp_path / "segs"
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    monkeypatch.setattr(
+        LiteMedSAM, "from_pretrained", classmethod(lambda cls, *_: cls(FakeEngine()))
+    )
+
+
+@pytest.fixture
+def segment(folders, capsys):
+    """Runs the command on the folders; exit status, stdout, stderr."""
+
+    def run(*options: object, inputs=folders[0], outputs=folders[1]) -> tuple[int, str, str]:
+        arguments = ["-i", inputs, "-o", outputs, *options]
+        status = cli.main([str(argument) for argument in arguments], command="segment")
+        return (status, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def parsed(segment, monkeypatch):
+    """The options that the command makes of its flags."""
+
+    def options(*flags: object) -> batch.BatchOptions:
+        seen = []
+        with monkeypatch.context() as patch:
+            patch.setattr(batch, "segment_folder", lambda o: seen.append(o) or batch.Summary())
+            segment(*flags)
+        return seen[0]
+
+    return options
+
+
+def test_all_good(segment, folders, fake):
+    status, out, err = segment()
+    assert (status, err) == (0, "")
+    assert "1 segmented, 0 failed" in out and f"masks: {folders[1]}" in out
+    assert (folders[1] / "good.npz").exists()
+
+
+def test_failed_cases_give_status_1_and_a_summary(segment, folders, fake):
+    (folders[0] / "bad.npz").write_bytes(b"")
+    (folders[0] / "new\nline.npz").write_bytes(b"?")
+    status, out, err = segment()
+    assert status == 1 and "1 segmented, 2 failed" in out
+    first, second = err.splitlines()
+    assert first.startswith("failed: bad.npz: it is empty (0 bytes); expected")
+    assert second.startswith("failed: new\\nline.npz: it is no intact npz file")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text elsewhere")
+def test_a_name_that_is_no_text_is_printed(segment, folders, fake):
+    shutil.copy(folders[0] / "good.npz", bytes(folders[0]) + b"/\xff.npz")
+    status, out, _ = segment()
+    assert status == 0 and "\\udcff.npz" in out
+    assert "\\udcff.npz" in (folders[1] / "efficiency.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda i, o: {"inputs": i / "missing"}, "no such folder"),
+        (lambda i, o: {"inputs": _empty(i / "empty")}, "there are no cases"),
+        (lambda i, o: {"outputs": i}, "would replace the cases"),
+        (lambda i, o: {"outputs": i / "good.npz"}, "File exists"),
+        (lambda i, o: {"outputs": i / "good.npz" / "segs"}, "Not a directory"),
+    ],
+)
+def test_what_cannot_start_gives_status_2_and_a_sentence(segment, folders, fake, make, words):
+    status, out, err = segment(**make(*folders))
+    assert status == 2 and out == ""
+    assert words in err and len(err.splitlines()) == 1 and err.startswith("litemedsam segment: /")
+
+
+def _empty(folder):
+    folder.mkdir()
+    return folder
+
+
+def test_a_table_that_is_a_folder(segment, folders, fake):
+    (folders[1] / "efficiency.csv").mkdir(parents=True)
+    status, _, err = segment()
+    assert status == 2 and "efficiency.csv: Is a directory" in err
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "No such file"),
+        (b"", "empty or truncated"),
+        (b"these are no weights at all", "neither safetensors nor a PyTorch checkpoint"),
+        (b"PK\x03\x04 this is no zip", "zip"),
+    ],
+)
+def test_wrong_weights_give_status_2_and_a_sentence(segment, tmp_path, content, words):
+    path = tmp_path / "weights"
+    if content is not None:
+        path.write_bytes(content)
+    status, _, err = segment("--weights", path)
+    assert status == 2 and words in err
+    assert str(path) in err and len(err.splitlines()) == 1 and "Traceback" not in err
+
+
+def test_defaults_are_the_challenges(parsed, folders):
+    options = parsed()
+    assert (options.inputs, options.outputs) == folders
+    assert str(options.weights) == "work_dir/LiteMedSAM/lite_medsam.safetensors"
+    assert options.prompts == "boxes" and options.strategy == "reference"
+    assert options.overlays is None and not options.skip_existing and options.workers == 1
+
+
+def test_the_references_spellings(parsed, tmp_path):
+    options = parsed(
+        "-lite_medsam_checkpoint_path", "x.pth", "-num_workers", 4, "--save_overlay",
+        "-png_save_dir", tmp_path, "-device", "cuda:0",
+    )  # fmt: skip
+    assert str(options.weights) == "x.pth" and options.workers == 4
+    assert options.overlays == tmp_path and options.device == "gpu"
+    assert parsed("-png_save_dir", tmp_path).overlays is None  # asked for by --save_overlay alone
+
+
+def test_our_spellings(parsed, tmp_path):
+    flags = ("--weights", "y", "--num-workers", 2, "--overlay", tmp_path, "--skip-existing")
+    options = parsed(*flags, "--boxes", "gt", "--bbox-shift", 3, "--strategy", "clean")
+    assert str(options.weights) == "y" and options.workers == 2 and options.skip_existing
+    assert options.overlays == tmp_path and options.prompts == "gt" and options.box_shift == 3
+    assert options.strategy == "clean"
+
+
+@pytest.mark.parametrize(
+    "flags", [["--strategy", "best"], ["--overwrite", "--skip-existing"], ["-num_workers", "two"]]
+)
+def test_flags_that_make_no_sense(segment, flags, capsys):
+    with pytest.raises(SystemExit) as caught:
+        segment(*flags)
+    assert caught.value.code == 2
+    assert "usage:" in capsys.readouterr().err
