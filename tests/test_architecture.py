@@ -1,0 +1,157 @@
+"""The law of the house: imports run downward only, and a run imports no more than it needs."""
+
+import ast
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+PACKAGE = REPOSITORY / "litemedsam_jax"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# What each room may import, besides itself and the small shared tools below. A room that is not
+# listed fails the test: whoever builds one says where it stands.
+TOOLS = {"files", "parallel", "page"}
+ROOMS = {
+    "__init__": {"inference"},  # the public names, on request
+    "__main__": {"cli"},
+    "config": set(),
+    "files": set(),
+    "parallel": set(),
+    "page": set(),
+    "models": {"config"},
+    "weights": {"config", "models"},
+    # Cases are read from image files, and results drawn, by rooms that know nothing of the network.
+    "inference": {"config", "models", "weights", "preparation", "visualize", "animate"},
+    "training": {
+        "config", "models", "weights", "inference", "preparation", "evaluation", "visualize",
+    },
+    # These know nothing of the network: transforms is arithmetic on images.
+    "evaluation": {"preparation", "visualize"},
+    "preparation": {"inference.transforms"},
+    "visualize": set(),
+    "animate": {"visualize"},
+    "commands": {
+        "config", "models", "weights", "inference", "training", "evaluation", "preparation",
+        "visualize", "animate", "cli",
+    },
+    "cli": {"commands"},
+}  # fmt: skip
+
+# Modules that may be used in one place only.
+CONFINED = {
+    "torch": {"commands/convert.py", "training/run.py"},  # to write .pth, nothing else
+    "SimpleITK": {"preparation"},
+    "flax": {"models", "training", "inference/compiled.py"},
+    "jax": {"models", "training", "inference/compiled.py", "weights/torch_checkpoint.py"},
+    "optax": {"training"},
+    "orbax": {"training"},
+    "grain": {"training"},
+    "matplotlib": {"evaluation", "training"},
+}
+
+
+def _imports(path: Path, at_start_only: bool = False) -> Iterator[str]:
+    """The dotted names of everything a file imports; type checkers' imports do not count."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    skipped = {
+        id(node)
+        for branch in ast.walk(tree)
+        if isinstance(branch, ast.If) and "TYPE_CHECKING" in ast.unparse(branch.test)
+        for node in ast.walk(branch)
+    }
+    nodes = ast.iter_child_nodes(tree) if at_start_only else ast.walk(tree)
+    for node in nodes:
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are written in full here"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_run_downward(path):
+    room = _room(path)
+    assert room in ROOMS, f"{room} is a new room: say in ROOMS what it may import"
+    allowed = ROOMS[room] | TOOLS | {room}
+    for name in _imports(path):
+        first, *rest = name.split(".")
+        if first == "litemedsam_jax":
+            target = rest[0] if rest else "__init__"
+            exists = (PACKAGE / target).is_dir() or (PACKAGE / f"{target}.py").exists()
+            may = target in allowed or ".".join(rest[:2]) in allowed
+            assert may or not exists, f"{room} must not import {'.'.join(rest)}"
+
+
+@pytest.mark.parametrize("module", CONFINED)
+def test_heavy_modules_stay_where_they_belong(module):
+    places = CONFINED[module]
+    for path in FILES:
+        if module in {name.split(".")[0] for name in _imports(path)}:
+            inside = path.relative_to(PACKAGE).as_posix()
+            assert inside in places or inside.split("/")[0] in places, f"{inside} imports {module}"
+
+
+def test_torch_and_image_formats_are_imported_late():
+    # They are optional, and slow to import.
+    for path in FILES:
+        early = {name.split(".")[0] for name in _imports(path, at_start_only=True)}
+        assert early.isdisjoint({"torch", "matplotlib"}), path
+
+
+# A fresh process
+
+PROBE = """
+import json, sys
+from litemedsam_jax.cli import main
+status = main(sys.argv[1:], command="segment")
+print(json.dumps({"status": status, "modules": sorted({n.split(".")[0] for n in sys.modules})}))
+"""
+# flax belongs here too where a stored program is found and nothing has to be compiled: a place for
+# that test is below.
+NEVER = {"torch", "optax", "orbax", "grain", "matplotlib", "SimpleITK", "pandas", "scipy", "tqdm"}
+
+
+@pytest.fixture(scope="module")
+def modules_of_a_run(tmp_path_factory, published_pth) -> set[str]:
+    """The modules in memory after the smallest demo case was segmented."""
+    folder = tmp_path_factory.mktemp("run")
+    smallest = min((REPOSITORY / "demo" / "imgs").glob("*.npz"), key=lambda p: p.stat().st_size)
+    (folder / "imgs").mkdir()
+    shutil.copy(smallest, folder / "imgs")
+    default = REPOSITORY / "work_dir" / "LiteMedSAM" / "lite_medsam.safetensors"
+    weights = default if default.exists() else published_pth
+    command = [sys.executable, "-c", PROBE, "-i", folder / "imgs", "-o", folder / "segs"]
+    run = subprocess.run(
+        [*map(str, command), "--weights", str(weights)],
+        cwd=REPOSITORY, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found = json.loads(run.stdout.splitlines()[-1])
+    assert found["status"] == 0, run.stderr
+    return set(found["modules"])
+
+
+def test_a_run_imports_nothing_it_does_not_need(modules_of_a_run):
+    assert modules_of_a_run & NEVER == set()
+
+
+def test_help_needs_no_network():
+    run = subprocess.run(
+        [sys.executable, "-c", PROBE, "--help"], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert run.returncode == 0 and "-lite_medsam_checkpoint_path" in run.stdout
+    probe = "import sys, litemedsam_jax.cli as c; c._usage(); print(sorted(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
+    assert run.returncode == 0 and "'jax'" not in run.stdout and "'numpy'" not in run.stdout
