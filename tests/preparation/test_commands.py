@@ -222,3 +222,43 @@ def test_prepare_says_what_is_wrong(flare, capsys):
     assert "there is no such file or folder" in told
     assert "holds no mask with the ending '.mha'" in told
     assert "width is 0" in told
+
+
+def test_bad_volumes_leave_the_good_ones_prepared(tmp_path, oblique, anatomy, organs, capsys):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    whole, truth = oblique(anatomy), oblique(organs)
+    hole = anatomy.astype(np.float32)
+    hole[0, 0, 0] = np.nan
+    images = {
+        "good": whole,
+        "time": sitk.JoinSeries([whole, whole]),
+        "hole": oblique(hole),
+        "small": whole[:20],
+        "slice": whole[:, :, 5:6],
+        "constant": oblique(anatomy * 0),
+        "empty": whole,
+    }
+    for name, image in images.items():
+        sitk.WriteImage(image, str(tmp_path / f"images/{name}_0000.mha"))
+        label = oblique(organs * 0) if name == "empty" else truth
+        label = truth[:, :, 5:6] if name == "slice" else label
+        sitk.WriteImage(label, str(tmp_path / f"labels/{name}.nii.gz"))
+    (tmp_path / "images/cut_0000.mha").write_bytes(b"ObjectType = Image, cut short")
+    sitk.WriteImage(truth, str(tmp_path / "labels/cut.nii.gz"))
+    more = ("--cases", "--mask-grid", "index", "-img_name_suffix", "_0000.mha")
+    out = _prepare(tmp_path, *_folders(tmp_path), *more, status=1)
+    told = dict(
+        line.split(": ", 1) for line in capsys.readouterr().err.splitlines() if ": " in line
+    )
+    for name, words in {
+        "time": "is 4D",
+        "hole": "--fill-nan VALUE",
+        "small": "30x40x12 voxels and its image 20x40x12",
+        "cut": "cannot be read as a volume",
+        "empty": "no label is left",
+    }.items():
+        assert words in told[name]
+    written = sorted(path.stem for path in (out / "imgs").iterdir())
+    assert written == ["3DBox_CT_Abd_constant", "3DBox_CT_Abd_good", "3DBox_CT_Abd_slice"]
+    assert np.load(out / "imgs/3DBox_CT_Abd_slice.npz")["boxes"][:, [2, 5]].max() == 0
