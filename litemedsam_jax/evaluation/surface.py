@@ -7,6 +7,7 @@ A test holds both to the same numbers.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -56,24 +57,29 @@ def robust_hausdorff(distances: SurfaceDistances, percent: float) -> float:
     return float(metrics.compute_robust_hausdorff(distances, percent))
 
 
+@lru_cache(maxsize=16)  # as slow to make as a small label is to score
+def _tables(spacing: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """The weights of a corner's 4 or 8 voxels in its code, and the surface's area for each code."""
+    from surface_distance import lookup_tables as tables
+
+    if len(spacing) == 2:
+        areas = tables.create_table_neighbour_code_to_contour_length(spacing)
+        return tables.ENCODE_NEIGHBOURHOOD_2D_KERNEL, np.asarray(areas)
+    areas = tables.create_table_neighbour_code_to_surface_area(spacing)
+    return tables.ENCODE_NEIGHBOURHOOD_3D_KERNEL, np.asarray(areas)
+
+
 def _codes(mask: np.ndarray, spacing: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """For each corner between voxels, which of its 4 or 8 voxels are in the mask; and the table of
     the surface's area at such a corner, which is 0 inside and outside alone."""
-    from surface_distance import lookup_tables as tables
-
-    if mask.ndim == 2:
-        areas = tables.create_table_neighbour_code_to_contour_length(spacing)
-        weights = tables.ENCODE_NEIGHBOURHOOD_2D_KERNEL
-    else:
-        areas = tables.create_table_neighbour_code_to_surface_area(spacing)
-        weights = tables.ENCODE_NEIGHBOURHOOD_3D_KERNEL
+    weights, areas = _tables(tuple(spacing))
     # A margin of zeros on every side, so that each corner sees all of its voxels.
     voxels = np.pad(mask, 1).view(np.uint8)
     codes = np.zeros([n - 1 for n in voxels.shape], np.uint8)
     for corner in np.ndindex(weights.shape):
         window = tuple(slice(c, c + n) for c, n in zip(corner, codes.shape, strict=True))
         codes += voxels[window] * np.uint8(weights[corner])
-    return codes, np.asarray(areas)
+    return codes, areas
 
 
 def _nearest(

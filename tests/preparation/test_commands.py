@@ -262,3 +262,16 @@ def test_bad_volumes_leave_the_good_ones_prepared(tmp_path, oblique, anatomy, or
     written = sorted(path.stem for path in (out / "imgs").iterdir())
     assert written == ["3DBox_CT_Abd_constant", "3DBox_CT_Abd_good", "3DBox_CT_Abd_slice"]
     assert np.load(out / "imgs/3DBox_CT_Abd_slice.npz")["boxes"][:, [2, 5]].max() == 0
+
+
+def test_dicom_folders_pair_with_masks_by_name(tmp_path, series, organs):
+    for name in ("p1", "p2"):
+        image = volumes.read_volume(series(tmp_path / f"images/{name}"))
+        (tmp_path / "labels").mkdir(exist_ok=True)
+        mask = volumes.to_image(organs, image.geometry)
+        sitk.WriteImage(mask, str(tmp_path / f"labels/{name}.nii.gz"))
+    out = _prepare(tmp_path, *_folders(tmp_path), "-img_name_suffix", "", "--cases")
+    assert sorted(p.stem for p in (out / "gts").iterdir()) == [
+        "3DBox_CT_Abd_p1",
+        "3DBox_CT_Abd_p2",
+    ]
