@@ -48,8 +48,14 @@ ROOMS = {
 CONFINED = {
     "torch": {"commands/convert.py", "training/run.py"},  # to write .pth, nothing else
     "SimpleITK": {"preparation"},
-    "flax": {"models", "training", "inference/compiled.py"},
-    "jax": {"models", "training", "inference/compiled.py", "weights/torch_checkpoint.py"},
+    "flax": {"models", "training"},
+    "jax": {
+        "models",
+        "training",
+        "inference",
+        "weights/torch_checkpoint.py",
+        "commands/compile.py",
+    },
     "optax": {"training"},
     "orbax": {"training"},
     "grain": {"training"},
