@@ -94,6 +94,8 @@ def segment_folder(options: BatchOptions, log: Callable[[str], None] = print) ->
         from litemedsam_jax.preparation.direct import without_boxes
 
         paths = without_boxes(paths, options.files.boxes)
+    elif any(map(_is_npz, paths)):
+        paths = [path for path in paths if _is_npz(path)]  # a picture beside the cases is no case
     options.outputs.mkdir(parents=True, exist_ok=True)
     if any(_is_npz(path) and options.outputs.samefile(path.parent) for path in paths):
         raise CaseError(f"{options.outputs}: the masks would replace the cases; give another -o")

@@ -134,6 +134,14 @@ def test_faults_are_told_and_nothing_is_overwritten(tmp_path, oblique, anatomy, 
     assert (tmp_path / "ct.nii.gz").read_bytes() == before
 
 
+def test_a_picture_beside_npz_cases_is_no_case_without_boxes_for_it(tmp_path):
+    (tmp_path / "in").mkdir()
+    cv2.imwrite(str(tmp_path / "in/preview.png"), np.zeros((5, 5), np.uint8))
+    box, image = np.array([[1, 2, 10, 20]]), np.full((40, 50, 3), 9, np.uint8)
+    np.savez(tmp_path / "in/e.npz", imgs=image, boxes=box)
+    assert main(["segment", "-i", f"{tmp_path}/in", "-o", f"{tmp_path}/out"]) == 0
+
+
 def test_images_and_masks_in_one_folder_find_each_other(tmp_path):
     names = ("a_0000.nii.gz", "a.nii.gz", "b_image.nrrd", "b_mask.nrrd", "c.png", "c.json")
     paths = [tmp_path / name for name in names]
