@@ -9,6 +9,7 @@ from collections.abc import Sequence
 # The modules are imported only when asked for: start-up time is part of every timed case.
 COMMANDS = {
     "segment": ("litemedsam_jax.commands.segment", "segment images and volumes inside boxes"),
+    "compile": ("litemedsam_jax.commands.compile", "compile ahead of time, for quick starts"),
     "convert": ("litemedsam_jax.commands.convert", "PyTorch checkpoint to safetensors, and back"),
     "evaluate": ("litemedsam_jax.commands.evaluate", "score masks against ground truth"),
     "compare": ("litemedsam_jax.commands.compare", "two sets of masks side by side"),

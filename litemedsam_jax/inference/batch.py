@@ -173,7 +173,7 @@ class CaseResult:
 
 
 class Segmenter:
-    """Reads, segments and writes cases, loading the model when the first good case needs it."""
+    """Reads, segments and writes cases; loads the model with the first of them."""
 
     def __init__(self, options: BatchOptions):
         self.options = options
@@ -183,6 +183,7 @@ class Segmenter:
         """One case from file to file. Reading, segmenting and writing are timed, overlays not."""
         start = time.perf_counter()
         try:
+            self._model()  # its programs load while the case is read
             file = None if _is_npz(path) else _open_file(path, self.options)
             case = file.case if file else read_case(path, self.options.prompts)
             segs = self._segment(case)

@@ -1,57 +1,73 @@
-"""The two programs of inference, encoder and decoder, compiled by XLA for fixed shapes."""
+"""Encoder and decoder, ready to run: stored programs where there are any, else compiled now."""
 
+import sys
 from functools import partial
+from threading import Lock, Thread
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from litemedsam_jax.config import Execution, ModelConfig
+from litemedsam_jax.config import ModelConfig
+from litemedsam_jax.inference.program_store import ProgramError, ProgramStore
+from litemedsam_jax.inference.programs import (
+    DECODE_SIZES,
+    all_programs,
+    compile_program,
+    prompt_decoder,
+)
 from litemedsam_jax.weights.folding import fold
-from litemedsam_jax.weights.store import unflatten
-
-# Boxes are decoded in batches of these sizes, padded, so that no case makes a new program.
-DECODE_SIZES = (1, 2, 4, 8, 16, 32)
-
-# With XLA's YNNPACK fusions a LayerNorm is drawn into the neck's convolution and a softmax into
-# its attention, and both crawl: 0.68 s an image with them, 0.60 s without.
-CPU_OPTIONS: dict[str, str | bool] = {"xla_cpu_experimental_ynn_fusion_type": ""}
 
 
 class Engine:
-    """Runs encoder and decoder of one set of weights on one device."""
+    """Runs encoder and decoder of one set of weights on one device.
+
+    On a CPU, a program that was compiled before is loaded, without importing JAX. One that is not
+    there, or cannot be used, is compiled (which takes seconds, and is told) and stored for the
+    next process.
+    """
 
     def __init__(
-        self, variables: dict[str, np.ndarray], config: ModelConfig, device: str | None = None
+        self,
+        variables: dict[str, np.ndarray],
+        config: ModelConfig,
+        device: str | None = None,
+        store: ProgramStore | None = None,
     ):
         """variables: flat, as stored (not folded). device: "cpu", "gpu", "tpu" or None."""
-        from litemedsam_jax.models.lite_medsam import LiteMedSAM
-
         self.config = config
-        self._network = LiteMedSAM(config, Execution(folded=True))
-        self._device = jax.devices(device)[0]
-        self._variables = jax.device_put(unflatten(fold(variables)), self._device)
-        self._programs: dict[object, jax.stages.Compiled] = {}
+        self._folded = fold(variables, config.image_encoder.grid_size)
+        self._compiler = _Compiler(self._folded, config, device)
+        self._stored: _StoredPrograms | None = None
+        if device == "cpu":
+            store = store or ProgramStore(config)
+            self._stored = _StoredPrograms(self._folded, config, store)
+            self._stored.prefetch("encode")
+        self._programs: dict[str, Any] = {}
 
-    def encode(self, image: np.ndarray) -> jax.Array:
-        """(S, S, 3) float32 -> embedding (1, G, G, C), on the device."""
-        return self._call("encode", image[None])
+    def prepare(self, box_count: int) -> None:
+        """Starts to load the decoder for so many boxes, which `encode` then need not wait for."""
+        if self._stored:
+            self._stored.prefetch(f"decode_{_decode_size(min(box_count, DECODE_SIZES[-1]))}")
 
-    def decode(self, embedding: jax.Array, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def encode(self, image: np.ndarray) -> Any:
+        """(S, S, 3) float32 -> embedding (1, G, G, C), for `decode`."""
+        return self._run("encode", np.asarray(image)[None])[0]
+
+    def decode(self, embedding: Any, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Decodes boxes (N, 4) of the input frame: logits (N, S, S) and predicted IoU (N,)."""
         logits, iou = [], []
         for start in range(0, len(boxes), DECODE_SIZES[-1]):
             chunk = boxes[start : start + DECODE_SIZES[-1]]
-            padded = np.zeros((_padded_count(len(chunk)), 4), np.float32)
-            padded[: len(chunk)] = chunk
-            found = self._call("decode", embedding, padded[None])
+            count = _decode_size(len(chunk))
+            padded = np.zeros((1, count, 4), np.float32)
+            padded[0, : len(chunk)] = chunk
+            found = self._run(f"decode_{count}", embedding, padded)
             logits.append(np.asarray(found[0])[0, : len(chunk), 0])
             iou.append(np.asarray(found[1])[0, : len(chunk), 0])
         return np.concatenate(logits), np.concatenate(iou)
 
     def decode_prompts(
-        self, embedding: jax.Array, multimask: bool, **prompts: np.ndarray | tuple | None
+        self, embedding: Any, multimask: bool, **prompts: np.ndarray | tuple | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Any of the network's prompts (see models.lite_medsam), each with a leading axis N.
 
@@ -59,24 +75,116 @@ class Engine:
             logits (N, M, S, S) and predicted IoU (N, M).
         """
         given = {name: value for name, value in prompts.items() if value is not None}
-        batched = jax.tree.map(lambda array: jnp.asarray(array)[None], given)
-        logits, iou = self._call("decode", embedding, multimask=multimask, **batched)
+        return self._compiler.decode_prompts(embedding, multimask, given)
+
+    def _run(self, name: str, *inputs: Any) -> Any:
+        if name not in self._programs:
+            program = self._stored.load(name) if self._stored else None
+            if program is None:
+                program = self._compiler.compile(name)
+                if self._stored:
+                    self._stored.save(name, program.func)
+            self._programs[name] = program
+        return self._programs[name](*inputs)
+
+
+def _decode_size(count: int) -> int:
+    return next(size for size in DECODE_SIZES if size >= count)
+
+
+class _StoredPrograms:
+    """Programs from disk, run with jaxlib alone.
+
+    Loading links machine code outside of Python's lock, so it goes on in a thread of its own while
+    the main one reads a case or encodes.
+    """
+
+    def __init__(self, folded: dict[str, np.ndarray], config: ModelConfig, store: ProgramStore):
+        self._folded, self._store = folded, store
+        self._known = all_programs(config)
+        self._runtime: Any = None
+        self._buffers: dict[str, list] = {}  # by method: the decoders share theirs
+        self._loaded: dict[str, Any] = {}
+        self._lock = Lock()
+
+    def prefetch(self, name: str) -> None:
+        """Starts to load a program."""
+        if name not in self._loaded:
+            Thread(target=self.load, args=(name,), daemon=True).start()
+
+    def load(self, name: str) -> Any:
+        """The program with its variables bound, or None (the reason is told once)."""
+        with self._lock:
+            if name not in self._loaded:
+                self._loaded[name] = self._load(name)
+            return self._loaded[name]
+
+    def _load(self, name: str) -> Any:
+        program = self._known[name]
+        try:
+            code = self._store.read(name)
+            if code is None:
+                _tell(f"compiling '{name}' for this machine, once")
+                return None
+            if self._runtime is None:
+                from litemedsam_jax.inference.runtime import Runtime
+
+                self._runtime = Runtime()
+            if program.method not in self._buffers:
+                variables = program.variables(self._folded)
+                self._buffers[program.method] = [self._runtime.put(array) for array in variables]
+            loaded = self._runtime.load(code, program.output_shapes)
+        except ProgramError as error:
+            _tell(f"compiling '{name}': {error}")
+            return None
+        except Exception as error:  # jaxlib's inner interface promises nothing
+            _tell(f"compiling '{name}': the stored program cannot be loaded ({error})")
+            return None
+        return partial(loaded, self._buffers[program.method])
+
+    def save(self, name: str, compiled: Any) -> None:
+        """Keeps what was just compiled for the next process, if it can."""
+        try:
+            executable = compiled.runtime_executable()
+            self._store.write(name, executable.client.serialize_executable(executable))
+        except Exception as error:  # nothing depends on it
+            _tell(f"'{name}' could not be stored for the next time: {error}")
+
+
+class _Compiler:
+    """JAX and Flax, imported when something has to be compiled."""
+
+    def __init__(self, folded: dict[str, np.ndarray], config: ModelConfig, device: str | None):
+        self._folded, self._config, self._device_name = folded, config, device
+        self._on_device: dict[str, list] = {}
+        self._prompt_decoders: dict[bool, Any] = {}
+
+    def compile(self, name: str) -> partial:
+        """The program with its variables bound."""
+        import jax
+
+        program = all_programs(self._config)[name]
+        device = jax.devices(self._device_name)[0]
+        compiled = compile_program(program, self._folded, self._config, device)
+        if program.method not in self._on_device:
+            variables = program.variables(self._folded)
+            self._on_device[program.method] = jax.device_put(variables, device)
+        return partial(compiled, self._on_device[program.method])
+
+    def decode_prompts(self, embedding: Any, multimask: bool, prompts: dict[str, Any]):
+        import jax
+
+        from litemedsam_jax.weights.store import unflatten
+
+        if multimask not in self._prompt_decoders:
+            self._prompt_decoders[multimask] = prompt_decoder(self._config, multimask)
+        batched = jax.tree.map(lambda array: np.asarray(array)[None], prompts)
+        with jax.default_device(jax.devices(self._device_name)[0]):
+            logits, iou = self._prompt_decoders[multimask](
+                unflatten(self._folded), embedding, **batched
+            )
         return np.asarray(logits)[0], np.asarray(iou)[0]
 
-    def _call(self, method: str, *arguments, multimask: bool | None = None, **prompts):
-        static: dict[str, Any] = {"method": method}
-        if multimask is not None:
-            static["multimask"] = multimask
-        shapes = jax.tree.map(jnp.shape, (arguments, prompts))
-        key = (method, multimask, str(shapes))
-        if key not in self._programs:
-            function = jax.jit(partial(self._network.apply, **static))
-            with jax.default_device(self._device):
-                lowered = function.lower(self._variables, *arguments, **prompts)
-            options = CPU_OPTIONS if self._device.platform == "cpu" else None
-            self._programs[key] = lowered.compile(compiler_options=options)
-        return self._programs[key](self._variables, *arguments, **prompts)
 
-
-def _padded_count(count: int) -> int:
-    return next(size for size in DECODE_SIZES if size >= count)
+def _tell(message: str) -> None:
+    print(f"litemedsam: {message}", file=sys.stderr)

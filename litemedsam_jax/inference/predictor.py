@@ -119,6 +119,7 @@ class LiteMedSAM:
         uint8, or uint16 for more than 255 boxes.
         """
         boxes = np.reshape(boxes, (-1, 4))
+        self.engine.prepare(len(boxes))
         self.set_image(image)
         labels = np.zeros(image.shape[:2], label_dtype(len(boxes)))
         for label, region in enumerate(self.predict_regions(boxes), start=1):

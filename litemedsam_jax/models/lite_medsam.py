@@ -25,7 +25,7 @@ class LiteMedSAM(nn.Module):
         self.image_encoder = make_image_encoder(config, execution)
         encoder = config.image_encoder
         self.prompt_encoder = PromptEncoder(
-            config.prompt_encoder, encoder.image_size, encoder.grid_size
+            config.prompt_encoder, encoder.image_size, encoder.grid_size, execution
         )
         self.mask_decoder = MaskDecoder(config.mask_decoder, execution)
 

@@ -82,8 +82,9 @@ class MaskDecoder(nn.Module):
         for layer in self.output_upscaling:
             image = layer(image)  # ends as (B, N, G², 2, 2, 2, 2, C/8)
         pixels = image.reshape(batch, count, -1, dim // 8)
-        logits = weights.astype(pixels.dtype) @ pixels.swapaxes(-1, -2)  # (B, N, M, 16·G²)
-        logits = logits.reshape(batch, count, -1, grid, grid, 2, 2, 2, 2)
+        # Everywhere here the many are on the left of a product: transposing them would copy them.
+        logits = pixels @ weights.astype(pixels.dtype).swapaxes(-1, -2)  # (B, N, 16·G², M)
+        logits = logits.swapaxes(-1, -2).reshape(batch, count, -1, grid, grid, 2, 2, 2, 2)
         return unfold_blocks(logits).astype(jnp.float32), iou
 
 
@@ -225,9 +226,9 @@ class CrossAttention(Projections):
         # q·(K·Wk + bk): bk adds the same to every key's logit, so the softmax cancels it.
         q = self.split(self.q_proj(queries)) @ self.per_head(self.k_proj.kernel)  # (B, N, h, T, C)
         q = (q * self.scale).astype(self.dtype).reshape(batch, shared, -1, dim)
-        logits = (q @ keys.astype(self.dtype).swapaxes(-1, -2)).astype(jnp.float32)
-        weights = jax.nn.softmax(logits, axis=-1).astype(self.dtype)
-        mixed = weights @ values.astype(self.dtype)
+        logits = (keys.astype(self.dtype) @ q.swapaxes(-1, -2)).astype(jnp.float32)
+        weights = jax.nn.softmax(logits, axis=-2).astype(self.dtype)  # (B, N or 1, L, ...·h·T)
+        mixed = weights.swapaxes(-1, -2) @ values.astype(self.dtype)
         mixed = mixed.reshape(batch, count, self.heads, length, dim).astype(jnp.float32)
         v = mixed @ self.per_head(self.v_proj.kernel).swapaxes(-1, -2)  # (B, N, h, T, d)
         return self.out_proj(self.join(v) + self.v_proj.bias)
@@ -238,14 +239,16 @@ class CrossAttention(Projections):
         heads, image_length = self.heads, queries.shape[2]
         k = self.split(self.k_proj(keys)) * self.scale  # (B, N, h, T, d)
         # (x·Wq + bq)·k = x·(Wq·k) + bq·k
-        columns = (k @ self.per_head(self.q_proj.kernel)).reshape(batch, count, -1, dim)
-        offsets = (k @ self.q_proj.bias.reshape(heads, -1, 1)).reshape(batch, count, 1, -1)
-        logits = queries.astype(self.dtype) @ columns.astype(self.dtype).swapaxes(-1, -2)
-        logits = logits.astype(jnp.float32) + offsets
-        logits = logits.reshape(batch, count, image_length, heads, length)
-        weights = jax.nn.softmax(logits, axis=-1).astype(self.dtype)
+        columns = (k @ self.per_head(self.q_proj.kernel)).swapaxes(2, 3)  # (B, N, T, h, C)
+        columns = columns.reshape(batch, count, -1, dim).astype(self.dtype)
+        offsets = (k @ self.q_proj.bias.reshape(heads, -1, 1)).swapaxes(2, 3)
+        logits = queries.astype(self.dtype) @ columns.swapaxes(-1, -2)
+        logits = logits.astype(jnp.float32) + offsets.reshape(batch, count, 1, -1)
+        # Heads last: a reduction over the last axis would not be vectorised.
+        logits = logits.reshape(batch, count, image_length, length, heads)
+        weights = jax.nn.softmax(logits, axis=-2).astype(self.dtype)
         v = self.split(self.v_proj(values))  # (B, N, h, T, d)
-        rows = v @ self.out_proj.kernel.reshape(heads, -1, dim)  # (B, N, h, T, C)
+        rows = (v @ self.out_proj.kernel.reshape(heads, -1, dim)).swapaxes(2, 3)  # (B, N, T, h, C)
         rows = rows.reshape(batch, count, -1, dim).astype(self.dtype)
         mixed = weights.reshape(batch, count, image_length, -1) @ rows
         return mixed + self.out_proj.bias.astype(self.dtype)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from litemedsam_jax.config import PromptEncoderConfig
+from litemedsam_jax.config import Execution, PromptEncoderConfig
 from litemedsam_jax.models.layers import Array, Conv, LayerNorm, gelu
 
 
@@ -26,6 +26,7 @@ class PromptEncoder(nn.Module):
     config: PromptEncoderConfig
     image_size: int
     grid_size: int
+    execution: Execution = Execution()
 
     def setup(self):
         dim, mask_channels = self.config.dim, self.config.mask_channels
@@ -72,6 +73,8 @@ class PromptEncoder(nn.Module):
 
     def dense_positions(self) -> Array:
         """Positional encoding of the grid's cells, (G, G, C)."""
+        if self.execution.folded:
+            return self.get_variable("buffers", "dense_positions")
         centres = (jnp.arange(self.grid_size) + 0.5) / self.grid_size
         x, y = jnp.meshgrid(centres, centres)
         return self.pe_layer(jnp.stack([x, y], axis=-1))

@@ -17,7 +17,7 @@ from litemedsam_jax.models.layers import (
     ConvNorm,
     LayerNorm,
     Linear,
-    attend,
+    attend_transposed,
     gelu,
     merge_windows,
     padded_size,
@@ -56,7 +56,7 @@ def make_neck(features: int, execution: Execution) -> list[nn.Module]:
     """SAM's neck: 1x1 convolution, LayerNorm, 3x3 convolution, LayerNorm."""
     dtype = execution.dtype
     return [
-        Conv(features, 1, dtype=dtype),
+        Conv(features, 1, dtype=dtype, as_convolution=execution.folded),
         LayerNorm(1e-6, dtype),
         Conv(features, 3, padding=1, dtype=dtype),
         LayerNorm(1e-6),  # the embedding is float32 whatever the activations are
@@ -177,10 +177,10 @@ class WindowAttention(nn.Module):
 
     def setup(self):
         dim, heads, window = self.config.dim, self.config.heads, self.config.window
-        dtype = self.execution.dtype
-        self.norm = LayerNorm(1e-5, dtype, affine=not self.execution.folded)
-        self.qkv = Linear(dim, 3 * dim, dtype, init_std=0.02)
-        self.proj = Linear(dim, dim, dtype, init_std=0.02)
+        dtype, folded = self.execution.dtype, self.execution.folded
+        self.norm = LayerNorm(1e-5, dtype, affine=not folded)
+        self.qkv = Linear(dim, 3 * dim, dtype, init_std=0.02, as_convolution=folded)
+        self.proj = Linear(dim, dim, dtype, init_std=0.02, as_convolution=folded)
         zeros = nn.initializers.zeros
         self.attention_biases = self.param("attention_biases", zeros, (heads, window**2))
 
@@ -192,11 +192,16 @@ class WindowAttention(nn.Module):
         padded_height, padded_width = qkv.shape[1:3]
         qkv = partition_windows(qkv, window)  # (B·windows, w², 3·C)
         # The channels of a head lie together: its q, its k, its v.
-        qkv = qkv.reshape(-1, window**2, heads, 3, dim // heads).transpose(3, 0, 2, 1, 4)
-        bias = self.attention_biases[:, _offset_index(window)]  # (h, w², w²)
-        q, k, v = qkv
-        x = attend(q, k, v, (dim // heads) ** -0.5, bias)  # (B·windows, h, w², d)
-        x = x.transpose(0, 2, 1, 3).reshape(-1, window**2, dim)
+        qkv = qkv.reshape(-1, window**2, heads, 3, dim // heads)
+        q = qkv[..., 0, :].transpose(0, 2, 1, 3)  # (B·windows, h, w², d)
+        k = qkv[..., 1, :].transpose(0, 2, 1, 3)
+        v = qkv[..., 2, :].transpose(0, 2, 3, 1)  # (B·windows, h, d, w²)
+        if not self.execution.folded:  # else the scale is in q's weights
+            q = q * (dim // heads) ** -0.5
+        # (h, w², w²), the same with keys and queries exchanged
+        bias = self.attention_biases[:, _offset_index(window)]
+        x = attend_transposed(q, k, v, bias)
+        x = x.transpose(0, 3, 1, 2).reshape(-1, window**2, dim)
         x = merge_windows(x, window, padded_height, padded_width)
         return self.proj(x[:, :height, :width])
 
@@ -226,6 +231,7 @@ class Mlp(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         dim, hidden, dtype = x.shape[-1], self.hidden, self.execution.dtype
-        y = LayerNorm(1e-5, dtype, affine=not self.execution.folded, name="norm")(x)
-        y = gelu(Linear(dim, hidden, dtype, init_std=0.02, name="fc1")(y))
-        return Linear(hidden, dim, dtype, init_std=0.02, name="fc2")(y)
+        folded = self.execution.folded
+        y = LayerNorm(1e-5, dtype, affine=not folded, name="norm")(x)
+        y = gelu(Linear(dim, hidden, dtype, 0.02, as_convolution=folded, name="fc1")(y))
+        return Linear(hidden, dim, dtype, 0.02, as_convolution=folded, name="fc2")(y)

@@ -1,0 +1,86 @@
+"""`litemedsam compile`: compiles the programs of inference ahead of time."""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+DESCRIPTION = """\
+Compiles encoder and decoder ahead of time, so that no later process has to.
+
+  litemedsam compile                      for this machine
+  litemedsam compile --isa avx2 avx512    for any x86 machine from AVX2 up (container images)
+
+Programs depend on the weights' shapes alone, not on their values. They are stored in
+$LITEMEDSAM_PROGRAMS, or in the user's cache folder, and found there by `infer.py`.
+"""
+
+_FLAG = "XLA_FLAGS"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--isa",
+        nargs="+",
+        choices=("native", "avx2", "avx512"),
+        default=["native"],
+        help="instruction sets to compile for (default: this machine's)",
+    )
+    parser.add_argument(
+        "-lite_medsam_checkpoint_path",
+        "--weights",
+        type=Path,
+        default=Path("work_dir/LiteMedSAM/lite_medsam.safetensors"),
+        metavar="FILE",
+        help="weights whose shapes count (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="where to store (default: $LITEMEDSAM_PROGRAMS or the user's cache folder)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    if len(args.isa) == 1:
+        return _compile_here(args.isa[0], args.weights, args.output)
+    # XLA reads its instruction set once per process.
+    for isa in args.isa:
+        command = [sys.executable, "-m", "litemedsam_jax", "compile", "--isa", isa]
+        command += ["--weights", str(args.weights)]
+        command += ["--output", str(args.output)] if args.output else []
+        status = subprocess.run(command, check=False).returncode
+        if status:
+            return status
+    return 0
+
+
+def _compile_here(isa: str, weights: Path, output: Path | None) -> int:
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    if isa != "native":
+        os.environ[_FLAG] = f"{os.environ.get(_FLAG, '')} --xla_cpu_max_isa={isa.upper()}".strip()
+
+    import jax
+
+    from litemedsam_jax.inference.program_store import ProgramStore
+    from litemedsam_jax.inference.programs import all_programs, compile_program
+    from litemedsam_jax.weights import store as weight_store
+    from litemedsam_jax.weights.errors import CheckpointError
+    from litemedsam_jax.weights.folding import fold
+
+    try:
+        variables, config = weight_store.load_any(weights)
+        folded = fold(variables, config.image_encoder.grid_size)
+        programs = ProgramStore(config, output)
+        for name, program in all_programs(config).items():
+            compiled = compile_program(program, folded, config, jax.devices("cpu")[0])
+            executable = compiled.runtime_executable()
+            code = executable.client.serialize_executable(executable)
+            path = programs.write(name, code, None if isa == "native" else isa)
+            print(f"{path} ({len(code) / 2**20:.1f} MiB)")
+    except (CheckpointError, OSError) as error:
+        print(f"litemedsam compile: {error}", file=sys.stderr)
+        return 2
+    return 0

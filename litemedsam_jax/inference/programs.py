@@ -1,0 +1,103 @@
+"""The programs of inference: which there are, what each takes, and their compilation by XLA.
+
+`encode` turns an image into an embedding, `decode_N` turns an embedding and N boxes into masks.
+Importing this costs nothing; compiling imports JAX and Flax.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from litemedsam_jax.config import Execution, ModelConfig
+from litemedsam_jax.weights.store import unflatten
+
+# Boxes are decoded in batches of these sizes, padded, so that no case makes a new program. A box
+# costs 20 MB while it is decoded; more than 8 at a time are not faster.
+DECODE_SIZES = (1, 2, 4, 8)
+
+# YNNPACK may take the encoder's attention (see models.layers), but no reductions or convolutions:
+# it would draw a LayerNorm into the neck's convolution, and both would crawl. In the decoder, whose
+# products are long and thin, it loses everywhere.
+_YNN = "xla_cpu_experimental_ynn_fusion_type"
+_CPU_OPTIONS: dict[str, dict[str, str | bool]] = {
+    "encode": {_YNN: "LIBRARY_FUSION_TYPE_DOT"},
+    "decode": {_YNN: ""},
+}
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program's name and inputs. Its variables come first, in the order of their names."""
+
+    name: str
+    method: str  # of models.lite_medsam.LiteMedSAM
+    input_shapes: tuple[tuple[int, ...], ...]
+    output_shapes: tuple[tuple[int, ...], ...]
+
+    def variables(self, folded: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """Those of the folded variables that the program takes, in its order."""
+        return [folded[name] for name in self.variable_names(folded)]
+
+    def variable_names(self, folded: dict[str, np.ndarray]) -> list[str]:
+        encodes = self.method == "encode"
+        return [name for name in sorted(folded) if ("/image_encoder/" in name) == encodes]
+
+
+def all_programs(config: ModelConfig) -> dict[str, Program]:
+    """Every program of a model, by name."""
+    size, grid = config.image_encoder.image_size, config.image_encoder.grid_size
+    embedding = (1, grid, grid, config.image_encoder.out_dim)
+    programs = [Program("encode", "encode", ((1, size, size, 3),), (embedding,))]
+    for count in DECODE_SIZES:
+        outputs = ((1, count, 1, 4 * grid, 4 * grid), (1, count, 1))
+        programs.append(Program(f"decode_{count}", "decode", (embedding, (1, count, 4)), outputs))
+    return {program.name: program for program in programs}
+
+
+def compile_program(
+    program: Program, folded: dict[str, np.ndarray], config: ModelConfig, device: Any
+) -> Any:
+    """Compiles for a JAX device; the result takes (list of variables, *inputs).
+
+    Returns:
+        A `jax.stages.Compiled`.
+    """
+    import jax
+
+    names = program.variable_names(folded)
+    network = _network(config)
+
+    def function(variables, *inputs):
+        tree = unflatten(dict(zip(names, variables, strict=True)))
+        return network.apply(tree, *inputs, method=program.method)
+
+    variables = [jax.ShapeDtypeStruct(folded[name].shape, folded[name].dtype) for name in names]
+    inputs = [jax.ShapeDtypeStruct(shape, np.float32) for shape in program.input_shapes]
+    with jax.default_device(device):
+        # A stored program is called with all of its arguments: none may be optimised away.
+        lowered = jax.jit(function, keep_unused=True).lower(variables, *inputs)
+    options = _CPU_OPTIONS[program.method] if device.platform == "cpu" else None
+    return lowered.compile(compiler_options=options)
+
+
+def prompt_decoder(config: ModelConfig, multimask: bool) -> Callable[..., Any]:
+    """The decoder for any prompt, as a jitted function (variables, embedding, **prompts).
+
+    `variables` is the nested tree of all folded variables. Compiled anew for new shapes.
+    """
+    import jax
+
+    network = _network(config)
+
+    def function(variables, embedding, **prompts):
+        return network.apply(variables, embedding, multimask=multimask, method="decode", **prompts)
+
+    return jax.jit(function)
+
+
+def _network(config: ModelConfig):
+    from litemedsam_jax.models.lite_medsam import LiteMedSAM
+
+    return LiteMedSAM(config, Execution(folded=True))
