@@ -39,7 +39,13 @@ class Checkpoints:
             preservation_policy=managers.AnyPreservationPolicy([keep_latest, keep_best]),
             cleanup_tmp_directories=True,
         )
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
+        handlers = {
+            "state": ocp.StandardCheckpointHandler(),
+            "progress": ocp.JsonCheckpointHandler(),
+        }
+        self._manager = ocp.CheckpointManager(
+            self.folder, item_handlers=handlers, options=options
+        )
 
     def save(
         self, step: int, state: TrainState, progress: dict[str, Any], score: float | None = None
@@ -110,8 +116,8 @@ class Checkpoints:
     def _check_layout(self, step: int, expected: dict[str, Any]) -> None:
         stored = self._manager.item_metadata(step)["state"]
         tree = getattr(stored, "tree", stored)
-        shapes = {name: tuple(leaf.shape) for name, leaf in tree.items()}
-        wanted = {name: tuple(leaf.shape) for name, leaf in expected.items()}
+        shapes = {name: (tuple(leaf.shape), leaf.dtype) for name, leaf in tree.items()}
+        wanted = {name: (tuple(leaf.shape), leaf.dtype) for name, leaf in expected.items()}
         if shapes != wanted:
             odd = sorted(
                 name for name in {*shapes, *wanted} if shapes.get(name) != wanted.get(name)

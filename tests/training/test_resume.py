@@ -1,0 +1,112 @@
+"""Runs that survive: killed, terminated, out of disk; any number of devices and hosts."""
+
+import json
+import shutil
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.training.conftest import arrays_of, assert_same, finish
+
+PACE = ("--steps-per-epoch", "2", "--save-every", "1")
+STEPS = ("-num_epochs", "3", "-batch_size", "2", *PACE)
+
+
+@pytest.fixture(scope="module")
+def module_folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("uninterrupted")
+
+
+@pytest.fixture
+def uninterrupted(module_folder, train_command) -> Path:
+    """The work folder of a run of six steps that nothing disturbed."""
+    folder = module_folder / "run"
+    if not folder.exists():
+        finish(train_command(folder, *STEPS))
+    return folder
+
+
+def steps_in(folder: Path) -> list[int]:
+    found = (folder / "checkpoints").glob("[0-9]*")
+    return sorted(int(path.name) for path in found if path.name.isdigit())
+
+
+def wait_for_step(process, folder: Path, step: int) -> None:
+    """Returns when the checkpoint of `step` is complete."""
+    until = time.monotonic() + 150
+    while process.poll() is None and time.monotonic() < until:
+        if (folder / "checkpoints").is_dir() and max(steps_in(folder), default=-1) >= step:
+            return
+        time.sleep(0.01)
+    process.kill()
+    pytest.fail(f"no checkpoint of step {step}: {process.communicate()[0]}")
+
+
+def epochs_of(folder: Path) -> list[tuple]:
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [(row["step"], row["loss"]) for row in rows if row["kind"] == "epoch"]
+
+
+def test_a_killed_and_a_terminated_run_resume_bit_for_bit(uninterrupted, train_command, tmp_path):
+    folder = tmp_path / "run"
+    process = train_command(folder, *STEPS)
+    wait_for_step(process, folder, 1)  # in the middle of an epoch
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    # Without --save-every: a checkpoint in the middle of an epoch is the signal's.
+    rarely = ("-num_epochs", "3", "-batch_size", "2", "--steps-per-epoch", "2", "--resume")
+    process = train_command(folder, *rarely)
+    output = process.stdout.readline()
+    while "resumed at step" not in output:
+        assert process.poll() is None, output
+        output += process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    assert "continue with --resume" in finish(process, expected=143)
+    assert steps_in(folder)[-1] < 6
+    finish(train_command(folder, *STEPS, "--resume"))
+    whole, pieces = (arrays_of(run / "model.safetensors") for run in (uninterrupted, folder))
+    assert_same(whole, pieces)
+    assert epochs_of(uninterrupted) == epochs_of(folder)
+
+
+def test_a_full_disk_is_told_and_leaves_the_last_checkpoint(uninterrupted, train_command, tmp_path):
+    import resource
+
+    folder = tmp_path / "run"
+    shutil.copytree(uninterrupted, folder)
+
+    def limit() -> None:  # no file may grow beyond this: writing fails as on a full disk
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+
+    longer = ("-num_epochs", "4", "-batch_size", "2", *PACE, "--resume")
+    output = finish(train_command(folder, *longer, preexec_fn=limit), expected=1)
+    assert "could not be written" in output and "step 6, is intact" in output
+    assert steps_in(folder)[-1] == 6
+
+
+def test_two_devices_equal_one_and_one_resumes_their_run(uninterrupted, train_command, tmp_path):
+    folder = tmp_path / "run"
+    finish(train_command(folder, "-num_epochs", "3", "-batch_size", "1", *PACE, devices=2))
+    one, two = (arrays_of(run / "model.safetensors") for run in (uninterrupted, folder))
+    assert_same(one, two, rtol=1e-3, atol=2e-4)
+    assert "resumed at step 6" in finish(train_command(folder, *STEPS, "--resume"))
+
+
+def test_two_processes_equal_one(uninterrupted, train_command, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folder = tmp_path / "run"
+    shared = ("-num_epochs", "3", "-batch_size", "1", "-world_size", "2", *PACE)
+    address = ("-init_method", f"tcp://127.0.0.1:{port}")
+    processes = [
+        train_command(folder, *shared, *address, "-node_rank", str(rank)) for rank in (0, 1)
+    ]
+    for process in processes:
+        finish(process)
+    one, two = (arrays_of(run / "model.safetensors") for run in (uninterrupted, folder))
+    assert_same(one, two, rtol=1e-3, atol=2e-4)
