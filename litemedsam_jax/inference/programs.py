@@ -59,7 +59,7 @@ def all_programs(config: ModelConfig) -> dict[str, Program]:
 def compile_program(
     program: Program, folded: dict[str, np.ndarray], config: ModelConfig, device: Any
 ) -> Any:
-    """Compiles for a JAX device; the result takes (list of variables, *inputs).
+    """Compiles for a JAX device; the result takes (list of variables, *inputs), returns a tuple.
 
     Returns:
         A `jax.stages.Compiled`.
@@ -71,7 +71,8 @@ def compile_program(
 
     def function(variables, *inputs):
         tree = unflatten(dict(zip(names, variables, strict=True)))
-        return network.apply(tree, *inputs, method=program.method)
+        outputs = network.apply(tree, *inputs, method=program.method)
+        return outputs if isinstance(outputs, tuple) else (outputs,)
 
     variables = [jax.ShapeDtypeStruct(folded[name].shape, folded[name].dtype) for name in names]
     inputs = [jax.ShapeDtypeStruct(shape, np.float32) for shape in program.input_shapes]
