@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from litemedsam_jax.commands import training_options as options
+from litemedsam_jax.commands.training_arguments import add_shared
 
 DESCRIPTION = """\
 Distils MedSAM's image encoder (ViT-B, 1024x1024) into LiteMedSAM's (TinyViT, 256x256).
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="constant",
         help="of the learning rate (default: constant, as the reference)",
     )
-    options.add_shared(parser, work_dir="work_dir/distill", rate=5e-4, epochs=1000)
+    add_shared(parser, work_dir="work_dir/distill", rate=5e-4, epochs=1000)
 
 
 def run(args: argparse.Namespace) -> int:

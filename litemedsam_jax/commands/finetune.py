@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from litemedsam_jax.commands import training_options as options
+from litemedsam_jax.commands.training_arguments import add_shared
 
 DESCRIPTION = """\
 Fine-tunes LiteMedSAM on images with masks: from npy folders or shards to weights for infer.py.
@@ -77,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write samples.png, what the network is shown, before training",
     )
-    options.add_shared(parser, work_dir="work_dir/finetune", rate=5e-5, epochs=10)
+    add_shared(parser, work_dir="work_dir/finetune", rate=5e-5, epochs=10)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -151,7 +151,7 @@ def train_command(npy_folder, small_weights, compilation_cache):
 
 def finish(process: subprocess.Popen, expected: int = 0) -> str:
     """Waits for a process and returns what it printed; its exit status must be the expected one."""
-    output, _ = process.communicate(timeout=180)
+    output, _ = process.communicate(timeout=400)
     assert process.returncode == expected, output
     return output
 

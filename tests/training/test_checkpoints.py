@@ -66,7 +66,7 @@ def test_a_missing_file_counts_as_damage(saved):
 
 def test_another_network_is_an_error_not_damage(saved):
     folder, _ = saved
-    with pytest.raises(CheckpointError, match="another set-up.*config.json"):
+    with pytest.raises(CheckpointError, match="another set-up"):
         Checkpoints(folder, keep=2).restore(state_of(0, width=4))
     assert (folder / "5").is_dir()
 

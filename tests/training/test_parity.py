@@ -34,8 +34,8 @@ def batches():
     """Samples of the demo's real cases, a batch each, in turn."""
     make = FinetuneSample(CONFIG.data, 256)
     found = []
-    for path in sorted((REPOSITORY / "demo" / "imgs").glob("*.npz")):
-        slices = [s for s in read_slices(path, path.parents[1] / "gts" / path.name) if s[0].labels]
+    for path in sorted((REPOSITORY / "demo" / "gts").glob("*.npz")):
+        slices = [s for s in read_slices(path.parents[1] / "imgs" / path.name, path) if s[0].labels]
         sample = make.random_map(Slice(*slices[len(slices) // 2]), np.random.default_rng(7))
         found.append({k: v[None] for k, v in sample.items() if k != "name"})
     return [found[i % len(found)] for i in range(STEPS)]

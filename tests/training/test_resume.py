@@ -36,7 +36,7 @@ def steps_in(folder: Path) -> list[int]:
 
 def wait_for_step(process, folder: Path, step: int) -> None:
     """Returns when the checkpoint of `step` is complete."""
-    until = time.monotonic() + 150
+    until = time.monotonic() + 400
     while process.poll() is None and time.monotonic() < until:
         if (folder / "checkpoints").is_dir() and max(steps_in(folder), default=-1) >= step:
             return
