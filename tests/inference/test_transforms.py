@@ -26,6 +26,7 @@ from litemedsam_jax.inference.transforms import (
         ((200, 150), (256, 192)),
         ((1000, 2), (256, 1)),
         ((7, 5), (256, 183)),
+        ((5, 7), (183, 256)),
         ((600, 1), (256, 1)),  # rounds to 0, on which the reference stops
         ((1, 5000), (1, 256)),
         ((1, 1), (256, 256)),

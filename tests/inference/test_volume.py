@@ -82,15 +82,23 @@ def test_each_slice_is_prompted_by_the_mask_before_and_the_middle_by_the_box():
 def test_after_an_empty_slice_the_given_box_prompts_again():
     given = [50, 60, 90, 99]
     engine = _scripted({z: _square(100, 40, 10) for z in (3, 6, 7)})
-    _run(engine, [[50, 60, 3, 90, 99, 8]])
+    _run(engine, [[50, 60, 3, 90, 99, 9]])
     assert _prompts(engine) == [
-        (5, given),
-        (6, given),  # 5 was empty
+        (6, given),
         (7, _around(100, 40, 10)),
         (8, _around(100, 40, 10)),
-        (4, given),  # the middle was empty, whatever was found above
+        (9, given),  # 8 was empty: not the box of 7 again
+        (5, _around(100, 40, 10)),
+        (4, given),
         (3, given),
     ]
+
+
+def test_an_empty_middle_slice_has_no_memory_of_what_was_found_above():
+    given = [50, 60, 90, 99]
+    engine = _scripted({z: _square(100, 40, 10) for z in (6, 7)})
+    _run(engine, [[50, 60, 3, 90, 99, 8]])
+    assert [box for z, box in _prompts(engine) if z in (5, 6, 4, 3)] == [given] * 4
 
 
 def test_boxes_do_not_influence_one_another():
@@ -174,16 +182,17 @@ def test_an_unknown_strategy_is_refused():
 
 
 def test_where_boxes_overlap_the_later_one_wins_in_every_slice():
-    # The first box is worked on after the second one in slices 0 to 4, and must lose all the same.
-    boxes = np.array([[20, 20, 0, 80, 80, 11], [50, 50, 2, 120, 120, 8]])
+    # In slices 3 and 4 the first box is worked on after the second one, on its way down, and must
+    # lose all the same.
+    boxes = np.array([[20, 20, 0, 80, 80, 11], [50, 50, 2, 120, 120, 4]])
     segs = LiteMedSAM(FakeEngine(lambda _, box: _square(*box[:2].astype(int), 40))).segment_volume(
         _volume(), boxes, "clean"
     )
     assert segs.shape == (DEPTH, 256, 256) and segs.dtype == np.uint8
     assert set(np.unique(segs)) == {0, 1, 2}
-    for z in range(2, 9):
+    for z in (2, 3, 4):
         assert (segs[z] == 2).sum() == 40 * 40
-    assert (segs[[0, 1, 9, 10, 11]] == 2).sum() == 0
+    assert (segs[[0, 1, *range(5, 12)]] == 2).sum() == 0
 
 
 def test_more_than_255_boxes_get_uint16_labels():
