@@ -42,6 +42,10 @@ def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
         if command not in COMMANDS:
             print(f"litemedsam: there is no command '{command}'\n\n{_usage()}", file=sys.stderr)
             return 2
+    if command == "segment" and argv is None:
+        from litemedsam_jax.startup import with_huge_pages
+
+        with_huge_pages()
     module_name, summary = COMMANDS[command]
     module = importlib.import_module(module_name)
     parser = argparse.ArgumentParser(

@@ -22,7 +22,7 @@ from litemedsam_jax.inference.transforms import (
 STRATEGIES = ("reference", "clean")
 
 # Embeddings kept for the second sweep, 4 MiB each; slices beyond are encoded again.
-KEPT_EMBEDDINGS = 96
+KEPT_EMBEDDINGS = 64
 
 
 @dataclass
