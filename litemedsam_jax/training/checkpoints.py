@@ -43,9 +43,7 @@ class Checkpoints:
             "state": ocp.StandardCheckpointHandler(),
             "progress": ocp.JsonCheckpointHandler(),
         }
-        self._manager = ocp.CheckpointManager(
-            self.folder, item_handlers=handlers, options=options
-        )
+        self._manager = ocp.CheckpointManager(self.folder, item_handlers=handlers, options=options)
 
     def save(
         self, step: int, state: TrainState, progress: dict[str, Any], score: float | None = None

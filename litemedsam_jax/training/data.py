@@ -6,7 +6,6 @@ devices and workers; and the iterator's whole state is one number, how many samp
 which a run with other hosts or workers resumes from as well.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +38,7 @@ def training_batches(
     *,
     consumed: int = 0,
     sharding: Sharding = ALONE,
-) -> Iterator[Batch]:
+) -> grain.DatasetIterator[Batch]:
     """Endless batches of this process, of global_batch / sharding.count samples each.
 
     Args:

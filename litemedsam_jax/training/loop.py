@@ -116,9 +116,9 @@ def _end_epoch(run: Run, state: TrainState, progress: Progress) -> dict[str, flo
         **found,
     }
     progress.loss_sum, progress.loss_count = 0.0, 0
+    run.checkpoints.save(progress.step, state, asdict(progress), score)
     if better or score is None:
         run.export(state)
-    run.checkpoints.save(progress.step, state, asdict(progress), score)
     if run.report is not None:
         run.report.add("epoch", progress.step, values)
         run.report.draw()

@@ -100,9 +100,10 @@ def run_stage(
         reporting.write_config(folder, config)
         report = reporting.Report(folder, progress.step if resume else None)
     schedule = learning_rate(config, per_epoch)
+    batches = start(progress.consumed)
     run = Run(
         step=run_step,
-        batches=start(progress.consumed),
+        batches=batches,
         validate=stage.validate or (lambda state, epoch: {}),
         export=partial(export, config, stage),
         learning_rate=lambda s: float(schedule(s.step)) * plateau_factor(s.opt_state),
@@ -119,6 +120,7 @@ def run_stage(
     try:
         return train(run, state, progress)
     finally:
+        batches.close()  # ends the workers
         if report is not None:
             report.close()
 

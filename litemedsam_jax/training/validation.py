@@ -98,7 +98,7 @@ def validate(
     mine = list(groups.items())[sharding.index :: sharding.count]
     items = _items(catalog, mine, size)
     segmented = _predicted(predict, variables, items, batch_size)
-    for case, prediction in _by_case(segmented, dict(mine)):
+    for case, prediction in _by_case(segmented):
         gts, segs = prediction.stacked()
         entry = entries[groups[case][0]]
         score = score_case(gts, segs, entry.spacing, corrected=True)
@@ -173,17 +173,18 @@ def _predicted(predict: Predict, variables, items, batch_size: int):
         yield from run()
 
 
-def _by_case(segmented, cases: dict[str, list[int]]) -> Iterator[tuple[str, CasePrediction]]:
+def _by_case(segmented) -> Iterator[tuple[str, CasePrediction]]:
     """Paints masks into slices; yields each case when the next one begins."""
     current, prediction = None, CasePrediction()
     for case, item, logits in segmented:
-        if case != current:
+        # Pictures called a-001 and a-002 look like slices of a volume; their sizes tell.
+        shape = item.slice.gts.shape
+        if (case, shape) != current:
             if current is not None:
-                yield current, prediction
-            current, prediction = case, CasePrediction()
+                yield current[0], prediction
+            current, prediction = (case, shape), CasePrediction()
         position = item.slice.entry.position or 0
         prediction.slices[position] = item.slice
-        shape = item.slice.gts.shape
         seg = prediction.segs.setdefault(position, np.zeros(shape, item.slice.gts.dtype))
         for label, one in zip(item.labels, logits, strict=True):
             region = mask_from_logits(one, item.frame)
@@ -191,4 +192,4 @@ def _by_case(segmented, cases: dict[str, list[int]]) -> Iterator[tuple[str, Case
         drawn = prediction.boxes.setdefault(position, [])
         drawn.extend(item.boxes / item.frame.scale)
     if current is not None:
-        yield current, prediction
+        yield current[0], prediction

@@ -1,11 +1,13 @@
 """Checkpoints without a run around them."""
 
+import resource
+
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from litemedsam_jax.training.checkpoints import Checkpoints
+from litemedsam_jax.training.checkpoints import Checkpoints, SaveError
 from litemedsam_jax.training.steps import init_state
 from litemedsam_jax.weights.errors import CheckpointError
 
@@ -74,3 +76,17 @@ def test_another_network_is_an_error_not_damage(saved):
 def test_nothing_to_resume(tmp_path):
     with pytest.raises(CheckpointError, match="no checkpoint"):
         Checkpoints(tmp_path / "none", keep=2).restore(state_of(0))
+
+
+def test_a_full_disk_is_told_and_leaves_the_last_one(saved):
+    folder, state = saved
+    checkpoints = Checkpoints(folder, keep=2)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))  # as if no more fitted
+    try:
+        with pytest.raises(SaveError, match=r"could not be written.*step 5, is intact"):
+            checkpoints.save(6, state, {"step": 6})
+            checkpoints.finish()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert Checkpoints(folder, keep=2).restore(state_of(0))[1] == {"step": 5}
