@@ -24,6 +24,14 @@ COMMANDS = {
     "export": ("litemedsam_jax.commands.export", "masks (npz) to label files for a viewer"),
 }
 
+# What a plain installation leaves out, by the extra that brings it along.
+_OPTIONAL = {
+    "'litemedsam-jax[tools]'": "PIL SimpleITK cc3d highdicom matplotlib pydicom scipy "
+    "surface_distance tqdm",
+    "'litemedsam-jax[train]'": "array_record grain optax orbax tensorboardX",
+    "torch": "torch",
+}
+
 
 def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
     """Runs one subcommand and returns its exit status.
@@ -47,6 +55,19 @@ def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
 
         with_huge_pages()
     module_name, summary = COMMANDS[command]
+    try:
+        return _run(module_name, program, summary, arguments)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        extras = [extra for extra, packages in _OPTIONAL.items() if package in packages.split()]
+        if not extras:
+            raise
+        told = f"needs the package {package}: pip install {extras[0]}"
+        print(f"litemedsam {command}: {told}", file=sys.stderr)
+        return 2
+
+
+def _run(module_name: str, program: str | None, summary: str, arguments: list[str]) -> int:
     module = importlib.import_module(module_name)
     parser = argparse.ArgumentParser(
         prog=program,

@@ -97,8 +97,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="processes, each with its own model; one uses all cores (default: %(default)s)",
     )
+    add(
+        "--shard",
+        type=_shard,
+        metavar="I/N",
+        help="do every Nth case only, counted from I = 0 to N-1: one job of a SLURM array or a "
+        "Kubernetes indexed job; its times go to efficiency_I_of_N.csv",
+    )
     _add_image_files(parser.add_argument_group("image files"))
     add("-device", default="cpu", help="cpu, gpu or tpu (default: %(default)s)")
+
+
+def _shard(text: str) -> tuple[int, int]:
+    index, _, count = text.partition("/")
+    # isdecimal() also knows other scripts' digits.
+    if not (text.isascii() and index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise argparse.ArgumentTypeError(
+            f"expected I/N with I from 0 to N-1, such as 0/4, 1/4, 2/4, 3/4; not '{text}'"
+        )
+    return int(index), int(count)
 
 
 def _add_image_files(group: argparse._ArgumentGroup) -> None:
@@ -186,6 +203,7 @@ def run(args: argparse.Namespace) -> int:
             overlay_format=args.overlay_format,
             device=device,
             workers=args.num_workers,
+            shard=args.shard,
             files=_file_options(args),
         )
         summary = segment_folder(options)

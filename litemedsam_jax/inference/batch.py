@@ -34,6 +34,7 @@ class BatchOptions:
     overlay_format: str = "png"  # or gif, mp4: volumes as a scroll through their slices
     device: str | None = None  # "cpu", "gpu", "tpu"; None: JAX's choice
     workers: int = 1  # processes, each with a model of its own
+    shard: tuple[int, int] | None = None  # (I, N): of every N cases the one after I others
     files: "FileOptions | None" = None  # where boxes of image files (other than npz) come from
 
 
@@ -82,7 +83,9 @@ def output_name(path: Path) -> str:
 def segment_folder(options: BatchOptions, log: Callable[[str], None] = print) -> Summary:
     """Segments every case of a folder; times go to `efficiency.csv` beside the masks, as they come.
 
-    A case that cannot be used is told in one line and the next one runs.
+    A shard's cases follow from the names in the folder alone, and its times have a table of their
+    own: N processes with the same folders make all masks, each of them once. A case that cannot be
+    used is told in one line and the next one runs.
 
     Raises:
         CaseError: there are no cases, or the masks would replace them. CheckpointError: the
@@ -99,6 +102,12 @@ def segment_folder(options: BatchOptions, log: Callable[[str], None] = print) ->
     options.outputs.mkdir(parents=True, exist_ok=True)
     if any(_is_npz(path) and options.outputs.samefile(path.parent) for path in paths):
         raise CaseError(f"{options.outputs}: the masks would replace the cases; give another -o")
+    times_name = "efficiency.csv"
+    if options.shard is not None:
+        index, count = options.shard
+        # Strides, not blocks: names sort by kind, and volumes take far longer than pictures.
+        paths = paths[index::count]
+        times_name = f"efficiency_{index}_of_{count}.csv"
     summary = Summary()
     if options.skip_existing:
         summary.skipped = [
@@ -106,7 +115,7 @@ def segment_folder(options: BatchOptions, log: Callable[[str], None] = print) ->
         ]
         skipped = set(summary.skipped)
         paths = [path for path in paths if path.name not in skipped]
-    times = _TimeTable(options.outputs / "efficiency.csv", keep=options.skip_existing)
+    times = _TimeTable(options.outputs / times_name, keep=options.skip_existing)
     for number, (path, result) in enumerate(_results(options, paths), start=1):
         progress = f"[{number}/{len(paths)}] {one_line(path.name)}"
         for warning in result.warnings:
@@ -120,7 +129,7 @@ def segment_folder(options: BatchOptions, log: Callable[[str], None] = print) ->
         try:
             times.add(path.name, result.seconds)
         except OSError as error:  # a full disk: the masks that are there stay good
-            summary.failed["efficiency.csv"] = error.strerror or str(error)
+            summary.failed[times_name] = error.strerror or str(error)
     return summary
 
 
@@ -145,7 +154,7 @@ def _results(options: BatchOptions, paths: list[Path]) -> Iterator[tuple[Path, "
                     error="a process ended before its time, for want of memory perhaps; run the "
                     "rest with --skip-existing and fewer workers"
                 )
-            except CheckpointError:
+            except (CheckpointError, ModuleNotFoundError):
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
             yield futures[future], result
@@ -196,7 +205,7 @@ class Segmenter:
                     file,
                     segs,
                 )
-        except CheckpointError:
+        except (CheckpointError, ModuleNotFoundError):
             raise  # no other case will fare better
         except CaseError as error:
             return CaseResult(error=str(error))

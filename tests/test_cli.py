@@ -1,0 +1,52 @@
+"""The command line's own doings: what is said of packages that are not installed."""
+
+import argparse
+
+import pytest
+
+from litemedsam_jax import cli
+from litemedsam_jax.inference import batch
+
+
+@pytest.mark.parametrize(
+    ("module", "command"),
+    [
+        ("SimpleITK", "pip install 'litemedsam-jax[tools]'"),
+        ("orbax.checkpoint", "pip install 'litemedsam-jax[train]'"),
+        ("torch", "pip install torch"),
+    ],
+)
+def test_a_missing_optional_package_is_one_sentence(monkeypatch, capsys, module, command):
+    def run(_):
+        raise ModuleNotFoundError(f"No module named '{module}'", name=module)
+
+    monkeypatch.setattr("litemedsam_jax.commands.compile.run", run)
+    assert cli.main(["compile"]) == 2
+    package = module.split(".")[0]
+    assert (
+        capsys.readouterr().err == f"litemedsam compile: needs the package {package}: {command}\n"
+    )
+
+
+def test_a_missing_package_while_cases_run(monkeypatch, capsys, tmp_path):
+    (tmp_path / "a.npz").touch()
+    monkeypatch.setattr(batch.Segmenter, "_model", lambda _: None)
+
+    def read_case(*_):
+        raise ModuleNotFoundError("No module named 'PIL'", name="PIL")
+
+    monkeypatch.setattr(batch, "read_case", read_case)
+    arguments = ["-i", str(tmp_path), "-o", str(tmp_path / "segs")]
+    assert cli.main(arguments, command="segment") == 2
+    assert "needs the package PIL" in capsys.readouterr().err
+
+
+def test_a_mistake_of_ours_is_not_covered_up(monkeypatch):
+    def add_arguments(_: argparse.ArgumentParser):
+        raise ModuleNotFoundError(
+            "No module named 'litemedsam_jax.gone'", name="litemedsam_jax.gone"
+        )
+
+    monkeypatch.setattr("litemedsam_jax.commands.compile.add_arguments", add_arguments)
+    with pytest.raises(ModuleNotFoundError):
+        cli.main(["compile"])
