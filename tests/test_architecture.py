@@ -5,11 +5,12 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from litemedsam_jax.weights import store
 from tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "litemedsam_jax"
@@ -17,7 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # What each room may import, besides itself and the small shared tools below. A room that is not
 # listed fails the test: whoever builds one says where it stands.
-TOOLS = {"files", "parallel", "page"}
+TOOLS = {"files", "parallel", "page", "startup"}
 ROOMS = {
     "__init__": {"inference"},  # the public names, on request
     "__main__": {"cli"},
@@ -125,32 +126,36 @@ from litemedsam_jax.cli import main
 status = main(sys.argv[1:], command="segment")
 print(json.dumps({"status": status, "modules": sorted({n.split(".")[0] for n in sys.modules})}))
 """
-# flax belongs here too where a stored program is found and nothing has to be compiled: a place for
-# that test is below.
 NEVER = {"torch", "optax", "orbax", "grain", "matplotlib", "SimpleITK", "pandas", "scipy", "tqdm"}
 
 
 @pytest.fixture(scope="module")
-def modules_of_a_run(tmp_path_factory, published_pth) -> set[str]:
-    """The modules in memory after the smallest demo case was segmented."""
+def segment_smallest(tmp_path_factory, published_weights) -> Callable[[], set[str]]:
+    """Runs `infer.py` on the smallest demo case; the modules in memory afterwards."""
     folder = tmp_path_factory.mktemp("run")
     smallest = min((REPOSITORY / "demo" / "imgs").glob("*.npz"), key=lambda p: p.stat().st_size)
     (folder / "imgs").mkdir()
     shutil.copy(smallest, folder / "imgs")
-    default = REPOSITORY / "work_dir" / "LiteMedSAM" / "lite_medsam.safetensors"
-    weights = default if default.exists() else published_pth
+    weights = folder / "lite_medsam.safetensors"
+    store.save(weights, published_weights.variables, published_weights.config)
     command = [sys.executable, "-c", PROBE, "-i", folder / "imgs", "-o", folder / "segs"]
-    run = subprocess.run(
-        [*map(str, command), "--weights", str(weights)],
-        cwd=REPOSITORY, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    found = json.loads(run.stdout.splitlines()[-1])
-    assert found["status"] == 0, run.stderr
-    return set(found["modules"])
+
+    def run() -> set[str]:
+        done = subprocess.run(
+            [*map(str, command), "--weights", str(weights)],
+            cwd=REPOSITORY, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        found = json.loads(done.stdout.splitlines()[-1])
+        assert found["status"] == 0, done.stderr
+        return set(found["modules"])
+
+    return run
 
 
-def test_a_run_imports_nothing_it_does_not_need(modules_of_a_run):
-    assert modules_of_a_run & NEVER == set()
+def test_a_run_imports_nothing_it_does_not_need(segment_smallest):
+    assert segment_smallest() & NEVER == set()
+    # Now its programs are stored, and nothing is left to compile.
+    assert segment_smallest() & {*NEVER, "jax", "flax"} == set()
 
 
 def test_help_needs_no_network():
