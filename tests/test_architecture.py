@@ -26,6 +26,7 @@ ROOMS = {
     "files": set(),
     "parallel": set(),
     "page": set(),
+    "startup": set(),
     "models": {"config"},
     "weights": {"config", "models"},
     # Cases are read from image files, and results drawn, by rooms that know nothing of the network.
