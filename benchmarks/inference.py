@@ -105,8 +105,8 @@ def measure_warm(rows: list[str], threads: int, rounds: int, args, record: Recor
             for _ in range(rounds):
                 for other in (other for other in others if other in names):
                     ours, theirs = (workers[who].ask(command) for who in (OURS, other))
-                    pair = Pair(row, threads, other, ours, theirs)
-                    pair.dsc, pair.huge = dsc[other], args.huge_pages
+                    pair = Pair(row, threads, other, ours[0], theirs[0], dsc=dsc[other])
+                    pair.others, pair.huge = max(ours[1], theirs[1]), args.huge_pages
                     record.add(pair)
     finally:
         for worker in workers.values():

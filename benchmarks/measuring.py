@@ -133,14 +133,17 @@ class Worker:
         while (line := self._read()) != "ready":
             print(line)
 
-    def ask(self, command: str) -> float:
-        """ "encode" or "decode N": seconds."""
+    def ask(self, command: str) -> tuple[float, float]:
+        """ "encode" or "decode N": seconds, and the share of the machine that others took."""
         assert self._process.stdin is not None
-        self._process.stdin.write(command + "\n")
-        self._process.stdin.flush()
-        seconds = float(self._read())
-        time.sleep(0.05)  # thread pools spin for a while after their work
-        return seconds
+        for _ in range(TRIES):
+            self._process.stdin.write(command + "\n")
+            self._process.stdin.flush()
+            seconds, others = map(float, self._read().split())
+            time.sleep(0.05)  # thread pools spin for a while after their work
+            if others < DISTURBED:
+                break
+        return seconds, others
 
     def masks(self) -> np.ndarray:
         with tempfile.TemporaryDirectory() as folder:
