@@ -31,6 +31,9 @@ class FakeEngine:
         self._alive: weakref.WeakSet[Embedding] = weakref.WeakSet()
         self.most_alive = 0
 
+    def prepare(self, box_count: int) -> None:
+        assert box_count > 0
+
     def encode(self, image: np.ndarray) -> Embedding:
         assert image.shape == (256, 256, 3) and image.dtype == np.float32
         embedding = Embedding(image)

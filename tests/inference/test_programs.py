@@ -14,7 +14,7 @@ from litemedsam_jax.config import tiny_for_tests
 from litemedsam_jax.inference import compiled, program_store, runtime
 from litemedsam_jax.inference.compiled import Engine
 from litemedsam_jax.inference.program_store import ProgramStore
-from litemedsam_jax.models.lite_medsam import init_variables
+from litemedsam_jax.models.lite_medsam import LiteMedSAM, init_variables
 from litemedsam_jax.weights import store as weight_store
 
 CONFIG = tiny_for_tests()
@@ -71,9 +71,17 @@ def compilations(monkeypatch) -> list[str]:
     return names
 
 
+def test_halves_of_an_image_make_the_whole_embedding(variables, image, tmp_path):
+    engine = Engine(variables, CONFIG, "cpu", ProgramStore(CONFIG, tmp_path))
+    whole = LiteMedSAM(CONFIG).apply(
+        weight_store.unflatten(variables), image[None], method="encode"
+    )
+    np.testing.assert_allclose(np.asarray(engine.encode(image)), whole, atol=1e-5)
+
+
 def test_first_use_stores_what_it_compiled(filled):
     names = sorted(path.stem for path in filled[0].rglob("*.xla"))
-    assert names == ["decode_4", "encode"]
+    assert names == ["decode_4", "encode_rest", "encode_rows"]
 
 
 def test_stored_programs_are_used_and_give_the_same(filled, folder, variables, image, compilations):
@@ -147,9 +155,9 @@ def let_others_write(path: Path) -> None:
 def test_an_unusable_program_is_told_and_compiled(
     fault, told, filled, folder, variables, image, compilations, capfd
 ):
-    fault(next(folder.rglob("encode.xla")))
+    fault(next(folder.rglob("encode_rest.xla")))
     np.testing.assert_allclose(segment(variables, image, folder), filled[1], atol=1e-5)
-    assert compilations == ["encode"]
+    assert compilations == ["encode_rest"]
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("litemedsam")]
     assert len(lines) == 1
     assert told in lines[0]
@@ -161,7 +169,7 @@ def test_a_changed_jaxlib_compiles(filled, folder, variables, image, compilation
 
     monkeypatch.setattr(runtime.Runtime, "__init__", broken)
     np.testing.assert_allclose(segment(variables, image, folder), filled[1], atol=1e-5)
-    assert compilations == ["encode", "decode_4"]
+    assert compilations == ["encode_rows", "encode_rest", "decode_4"]
 
 
 def test_nothing_can_be_stored(variables, image, filled, tmp_path, capfd):
@@ -206,7 +214,7 @@ def test_programs_of_a_lower_level_agree(filled, variables, image, tmp_path, com
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
     stored = sorted(path.stem for path in (tmp_path / "programs").rglob("avx2/*.xla"))
-    assert stored == ["decode_1", "decode_2", "decode_4", "decode_8", "encode"]
+    assert stored == [*(f"decode_{n}" for n in (1, 2, 4, 8)), "encode_rest", "encode_rows"]
     logits = segment(variables, image, tmp_path / "programs")
     np.testing.assert_allclose(logits, filled[1], atol=1e-4)
     assert compilations == []
