@@ -11,7 +11,7 @@ Fine-tunes LiteMedSAM on images with masks: from npy folders or shards to weight
 
   python train.py finetune -data_root data/npy --val-fraction 0.2 \\
       -pretrained_checkpoint work_dir/LiteMedSAM/lite_medsam.safetensors -work_dir work_dir/run1
-  python infer.py -checkpoint work_dir/run1/model.safetensors -i IMGS -o SEGS
+  python infer.py --weights work_dir/run1/model.safetensors -i IMGS -o SEGS
 
 The work folder gets config.json, metrics.jsonl, curves.png, predictions/, TensorBoard events,
 checkpoints (to continue with --resume) and model.safetensors: the best by validation DSC, the

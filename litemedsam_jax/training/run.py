@@ -15,7 +15,7 @@ from litemedsam_jax.config import DataConfig, TrainingConfig
 from litemedsam_jax.training import data as pipeline
 from litemedsam_jax.training import devices, reporting
 from litemedsam_jax.training.checkpoints import Checkpoints
-from litemedsam_jax.training.loop import Progress, Result, Run, train
+from litemedsam_jax.training.loop import NotFiniteError, Progress, Result, Run, train
 from litemedsam_jax.training.optimizer import learning_rate, make_optimizer, plateau_factor, trains
 from litemedsam_jax.training.sources import Catalog, DataError, open_catalog, split_by_case
 from litemedsam_jax.training.steps import LossFunction, TrainState, init_state, make_step
@@ -119,6 +119,9 @@ def run_stage(
     )
     try:
         return train(run, state, progress)
+    except NotFiniteError:
+        checkpoints.finish()  # what was on its way to the disk is still good
+        raise
     finally:
         batches.close()  # ends the workers
         if report is not None:
