@@ -11,6 +11,7 @@ from litemedsam_jax.config import ModelConfig
 from litemedsam_jax.inference.program_store import ProgramError, ProgramStore
 from litemedsam_jax.inference.programs import (
     DECODE_SIZES,
+    MARGIN,
     all_programs,
     compile_program,
     prompt_decoder,
@@ -41,7 +42,7 @@ class Engine:
         if device == "cpu":
             store = store or ProgramStore(config)
             self._stored = _StoredPrograms(self._folded, config, store)
-            self._stored.prefetch("encode")
+            self._stored.prefetch("encode_rows", "encode_rest")
         self._programs: dict[str, Any] = {}
 
     def prepare(self, box_count: int) -> None:
@@ -51,7 +52,14 @@ class Engine:
 
     def encode(self, image: np.ndarray) -> Any:
         """(S, S, 3) float32 -> embedding (1, G, G, C), for `decode`."""
-        return self._run("encode", np.asarray(image)[None])[0]
+        half = image.shape[0] // 2
+        # Each half with a margin of the other, see `programs`.
+        upper = np.asarray(self._run("encode_rows", image[None, : half + MARGIN])[0])
+        lower = np.asarray(self._run("encode_rows", image[None, half - MARGIN :])[0])
+        rows = upper.shape[2] // 2
+        return self._run(
+            "encode_rest", np.concatenate([upper[:, :rows], lower[:, -rows:]], axis=1)
+        )[0]
 
     def decode(self, embedding: Any, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Decodes boxes (N, 4) of the input frame: logits (N, S, S) and predicted IoU (N,)."""
@@ -107,10 +115,11 @@ class _StoredPrograms:
         self._loaded: dict[str, Any] = {}
         self._lock = Lock()
 
-    def prefetch(self, name: str) -> None:
-        """Starts to load a program."""
-        if name not in self._loaded:
-            Thread(target=self.load, args=(name,), daemon=True).start()
+    def prefetch(self, *names: str) -> None:
+        """Starts to load programs, one after the other."""
+        missing = [name for name in names if name not in self._loaded]
+        if missing:
+            Thread(target=lambda: [self.load(name) for name in missing], daemon=True).start()
 
     def load(self, name: str) -> Any:
         """The program with its variables bound, or None (the reason is told once)."""

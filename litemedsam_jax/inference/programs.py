@@ -1,6 +1,7 @@
 """The programs of inference: which there are, what each takes, and their compilation by XLA.
 
-`encode` turns an image into an embedding, `decode_N` turns an embedding and N boxes into masks.
+`encode_rows` takes half an image through the encoder's first stage, `encode_rest` turns two such
+halves into an embedding, `decode_N` turns an embedding and N boxes into masks.
 Importing this costs nothing; compiling imports JAX and Flax.
 """
 
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from litemedsam_jax.config import Execution, ModelConfig
+from litemedsam_jax.config import Execution, ModelConfig, TinyViTConfig
 from litemedsam_jax.weights.store import unflatten
 
 # Boxes are decoded in batches of these sizes, padded, so that no case makes a new program. A box
@@ -22,8 +23,19 @@ DECODE_SIZES = (1, 2, 4, 8)
 # products are long and thin, it loses everywhere.
 _YNN = "xla_cpu_experimental_ynn_fusion_type"
 _CPU_OPTIONS: dict[str, dict[str, str | bool]] = {
-    "encode": {_YNN: "LIBRARY_FUSION_TYPE_DOT"},
+    "encode_rows": {_YNN: ""},
+    "encode_rest": {_YNN: "LIBRARY_FUSION_TYPE_DOT"},
     "decode": {_YNN: ""},
+}
+
+# The first stage works at full resolution, in temporaries of 64 MB; on half an image at a time
+# they take half. It is made of 3x3 convolutions, each of which spoils a row at the cut: a half takes
+# some rows of the other along (an even number, since the last one strides by 2) and drops them.
+MARGIN = 4
+_VARIABLES = {
+    "encode_rows": ("params/image_encoder/patch_embed/", "params/image_encoder/layers_0/"),
+    "encode_rest": ("params/image_encoder/",),
+    "decode": ("params/", "buffers/"),
 }
 
 
@@ -41,19 +53,32 @@ class Program:
         return [folded[name] for name in self.variable_names(folded)]
 
     def variable_names(self, folded: dict[str, np.ndarray]) -> list[str]:
-        encodes = self.method == "encode"
-        return [name for name in sorted(folded) if ("/image_encoder/" in name) == encodes]
+        return [name for name in sorted(folded) if _method_of(name) == self.method]
 
 
 def all_programs(config: ModelConfig) -> dict[str, Program]:
     """Every program of a model, by name."""
-    size, grid = config.image_encoder.image_size, config.image_encoder.grid_size
-    embedding = (1, grid, grid, config.image_encoder.out_dim)
-    programs = [Program("encode", "encode", ((1, size, size, 3),), (embedding,))]
+    encoder = config.image_encoder
+    if not isinstance(encoder, TinyViTConfig) or encoder.stem_stride != 1:
+        raise ValueError(f"inference runs LiteMedSAM's encoder, not that of '{config.name}'")
+    size, grid = encoder.image_size, encoder.grid_size
+    embedding = (1, grid, grid, encoder.out_dim)
+    stride = encoder.stages[0].downsample_stride or 1
+    width, channels, rows = size // stride, encoder.stages[1].dim, size // 2 + MARGIN
+    half = (1, rows // stride, width, channels)
+    programs = [
+        Program("encode_rows", "encode_rows", ((1, rows, size, 3),), (half,)),
+        Program("encode_rest", "encode_rest", ((1, width, width, channels),), (embedding,)),
+    ]
     for count in DECODE_SIZES:
         outputs = ((1, count, 1, 4 * grid, 4 * grid), (1, count, 1))
         programs.append(Program(f"decode_{count}", "decode", (embedding, (1, count, 4)), outputs))
     return {program.name: program for program in programs}
+
+
+def _method_of(name: str) -> str:
+    """Which program a variable belongs to."""
+    return next(method for method, starts in _VARIABLES.items() if name.startswith(starts))
 
 
 def compile_program(

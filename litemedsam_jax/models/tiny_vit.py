@@ -51,6 +51,18 @@ class TinyViT(nn.Module):
             x = layer(x)
         return (x, seen) if intermediates else x
 
+    def first_stage(self, rows: Array) -> Array:
+        """Stem and first stage (convolutions alone) of some rows of images, for inference."""
+        return self.layers[0](self.patch_embed(rows, False), False)
+
+    def later_stages(self, x: Array) -> Array:
+        """The embedding, from what `first_stage` makes of whole images."""
+        for stage in self.layers[1:]:
+            x = stage(x, False)
+        for layer in self.neck:
+            x = layer(x)
+        return x
+
 
 def make_neck(features: int, execution: Execution) -> list[nn.Module]:
     """SAM's neck: 1x1 convolution, LayerNorm, 3x3 convolution, LayerNorm."""
