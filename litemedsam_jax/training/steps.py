@@ -129,7 +129,7 @@ def make_step(
         grads, metrics, batch_stats = gradients(state, batch)
         if axis is not None:
             grads, metrics = lax.pmean((grads, metrics), axis)
-        norm = optax.global_norm(grads)
+        norm = optax.tree.norm(grads)
         finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(norm)
         updates, opt_state = optimizer.update(
             grads, state.opt_state, state.params, value=metrics["loss"]
