@@ -29,8 +29,8 @@ _CPU_OPTIONS: dict[str, dict[str, str | bool]] = {
 }
 
 # The first stage works at full resolution, in temporaries of 64 MB; on half an image at a time
-# they take half. It is made of 3x3 convolutions, each of which spoils a row at the cut: a half takes
-# some rows of the other along (an even number, since the last one strides by 2) and drops them.
+# they take half. It is made of 3x3 convolutions, each of which spoils a row at the cut: so a half
+# takes rows of the other along (an even number, since the last one strides by 2) and drops them.
 MARGIN = 4
 _VARIABLES = {
     "encode_rows": ("params/image_encoder/patch_embed/", "params/image_encoder/layers_0/"),
