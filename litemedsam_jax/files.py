@@ -20,5 +20,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         yield beside
         beside.replace(target)
+    except OSError as error:
+        if error.filename is None:  # a full disk names no file
+            error.filename = str(target)
+        raise
     finally:
         beside.unlink(missing_ok=True)

@@ -285,6 +285,11 @@ class _TimeTable:
         self._write("a", (name, f"{seconds:.4f}"))
 
     def _write(self, mode: str, row: tuple[str, str]) -> None:
-        # A file name need not be text.
-        with self._path.open(mode, newline="", encoding="utf-8", errors="backslashreplace") as out:
-            csv.writer(out, lineterminator="\n").writerow(row)
+        path = self._path
+        try:
+            # A file name need not be text.
+            with path.open(mode, newline="", encoding="utf-8", errors="backslashreplace") as out:
+                csv.writer(out, lineterminator="\n").writerow(row)
+        except OSError as error:
+            error.filename = str(path)  # a full disk names no file
+            raise

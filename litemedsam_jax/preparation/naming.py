@@ -24,7 +24,11 @@ def kind_of(path: str | Path) -> str | None:
     path = Path(path)
     suffix = suffix_of(path)
     if path.is_dir():
-        return "dicom" if any(looks_like_dicom(f) for f in sorted(path.iterdir())[:5]) else None
+        try:
+            files = sorted(path.iterdir())[:5]
+        except OSError:  # not ours to read: no case, but no reason to leave its neighbours
+            return None
+        return "dicom" if any(map(looks_like_dicom, files)) else None
     if suffix in VOLUME_SUFFIXES:
         return "volume"
     if suffix in PICTURE_SUFFIXES:
@@ -36,10 +40,13 @@ def kind_of(path: str | Path) -> str | None:
 
 def looks_like_dicom(path: Path) -> bool:
     """Whether the file bears DICOM's mark; such files often have no suffix."""
-    if not path.is_file():
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:  # whoever opens it because of its suffix will tell
         return False
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
 
 
 def cases_in(folder: str | Path) -> list[Path]:
