@@ -42,10 +42,7 @@ COLD = {
 }
 WARM = {
     "encoder": ("encode", ("torch alone", *EXPORTED)),
-    **{
-        f"decoder-{n}": (f"decode {n}", ("torch alone", "torch, cached", *EXPORTED))
-        for n in (1, 8, 32, 125)
-    },
+    **{f"decoder-{n}": (f"decode {n}", ("torch alone", *EXPORTED)) for n in (1, 8, 32, 125)},
 }
 MEMORY = {"memory-volume": "large_volume", "memory-picture": "large_picture"}
 ROWS = (*COLD, *WARM, *MEMORY)
