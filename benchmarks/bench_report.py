@@ -41,6 +41,7 @@ MEMORY_TARGETS = {
     "memory-volume": 1500,
     "memory-picture": 1500,
 }
+ENOUGH = 3  # pairs; a verdict on fewer gets a question mark
 PACKAGES = ("jaxlib", "torch", "onnxruntime", "openvino", "numpy", "opencv-python-headless")
 
 
@@ -75,9 +76,10 @@ def _timing(key: tuple, group: list[Pair]) -> str:
     ratios = sorted(pair.ours_s / pair.other_s for pair in group)
     low, _, high = quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
     target = TARGETS.get((row, other)) if threads == 2 and not huge else None
-    met = (
-        "" if target is None else f"{target:.2f} {'met' if median(ratios) <= target else 'MISSED'}"
-    )
+    met = ""
+    if target is not None:
+        doubt = "" if len(group) >= ENOUGH else "?"
+        met = f"{target:.2f} {'met' if median(ratios) <= target else 'MISSED'}{doubt}"
     cells = [
         TITLES[row],
         str(threads),
@@ -153,10 +155,11 @@ def _header(pairs: list[Pair], note: str) -> list[str]:
         "fastest, which noise disturbs least. Cold: one fresh process from its start to the "
         "written mask. Ours is `predict.sh` with stored programs; OpenVINO has its model cache, "
         "ONNX Runtime its optimised graph; both and 'torch, cached' encode a slice once, and both "
-        "decode its boxes together (PyTorch, slower so, one by one). 'Reference script' is the "
+        "decode its boxes together (PyTorch, not faster so, one by one). 'Reference script' is the "
         "reference's algorithm (encoder per slice and box) with the imports of its script "
         "(matplotlib, pandas), but without timm, overlays and progress bar. DSC: the smallest of "
-        "any label against ours. The last rows are peak resident memory.",
+        "any label against ours. The second table is peak resident memory, the largest of all "
+        "runs. A verdict with a question mark rests on fewer than 3 pairs.",
     ]
     if any(pair.other.endswith("(scaled)") for pair in pairs):
         lines += [
