@@ -36,13 +36,12 @@ class Engine:
     ):
         """variables: flat, as stored (not folded). device: "cpu", "gpu", "tpu" or None."""
         self.config = config
-        self._folded = fold(variables, config.image_encoder.grid_size)
-        self._compiler = _Compiler(self._folded, config, device)
         self._stored: _StoredPrograms | None = None
         if device == "cpu":
-            store = store or ProgramStore(config)
-            self._stored = _StoredPrograms(self._folded, config, store)
-            self._stored.prefetch("encode_rows", "encode_rest")
+            self._stored = _StoredPrograms(config, store or ProgramStore(config))
+            self._stored.prefetch("encode_rows", "encode_rest")  # while the weights are folded
+        self._folded = fold(variables, config.image_encoder.grid_size)
+        self._compiler = _Compiler(self._folded, config, device)
         self._programs: dict[str, Any] = {}
 
     def prepare(self, box_count: int) -> None:
@@ -87,7 +86,7 @@ class Engine:
 
     def _run(self, name: str, *inputs: Any) -> Any:
         if name not in self._programs:
-            program = self._stored.load(name) if self._stored else None
+            program = self._stored.bind(name, self._folded) if self._stored else None
             if program is None:
                 program = self._compiler.compile(name)
                 if self._stored:
@@ -107,8 +106,8 @@ class _StoredPrograms:
     the main one reads a case or encodes.
     """
 
-    def __init__(self, folded: dict[str, np.ndarray], config: ModelConfig, store: ProgramStore):
-        self._folded, self._store = folded, store
+    def __init__(self, config: ModelConfig, store: ProgramStore):
+        self._store = store
         self._known = all_programs(config)
         self._runtime: Any = None
         self._buffers: dict[str, list] = {}  # by method: the decoders share theirs
@@ -119,17 +118,29 @@ class _StoredPrograms:
         """Starts to load programs, one after the other."""
         missing = [name for name in names if name not in self._loaded]
         if missing:
-            Thread(target=lambda: [self.load(name) for name in missing], daemon=True).start()
+            Thread(target=lambda: [self._load(name) for name in missing], daemon=True).start()
 
-    def load(self, name: str) -> Any:
-        """The program with its variables bound, or None (the reason is told once)."""
-        with self._lock:
-            if name not in self._loaded:
-                self._loaded[name] = self._load(name)
-            return self._loaded[name]
+    def bind(self, name: str, folded: dict[str, np.ndarray]) -> Any:
+        """The program with its variables, or None where there is none (the reason is told)."""
+        loaded, method = self._load(name), self._known[name].method
+        if loaded is None:
+            return None
+        try:
+            if method not in self._buffers:
+                variables = self._known[name].variables(folded)
+                self._buffers[method] = [self._runtime.put(array) for array in variables]
+        except Exception as error:  # jaxlib's inner interface promises nothing
+            _tell(f"compiling '{name}': the weights cannot be given to it ({error})")
+            return None
+        return partial(loaded, self._buffers[method])
 
     def _load(self, name: str) -> Any:
-        program = self._known[name]
+        with self._lock:
+            if name not in self._loaded:
+                self._loaded[name] = self._load_now(name)
+            return self._loaded[name]
+
+    def _load_now(self, name: str) -> Any:
         try:
             code = self._store.read(name)
             if code is None:
@@ -139,17 +150,13 @@ class _StoredPrograms:
                 from litemedsam_jax.inference.runtime import Runtime
 
                 self._runtime = Runtime()
-            if program.method not in self._buffers:
-                variables = program.variables(self._folded)
-                self._buffers[program.method] = [self._runtime.put(array) for array in variables]
-            loaded = self._runtime.load(code, program.output_shapes)
+            return self._runtime.load(code, self._known[name].output_shapes)
         except ProgramError as error:
             _tell(f"compiling '{name}': {error}")
             return None
         except Exception as error:  # jaxlib's inner interface promises nothing
             _tell(f"compiling '{name}': the stored program cannot be loaded ({error})")
             return None
-        return partial(loaded, self._buffers[program.method])
 
     def save(self, name: str, compiled: Any) -> None:
         """Keeps what was just compiled for the next process, if it can."""
