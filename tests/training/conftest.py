@@ -22,22 +22,36 @@ from litemedsam_jax.config import (
 )
 from litemedsam_jax.models.lite_medsam import init_variables
 from litemedsam_jax.weights import store
+from litemedsam_jax.weights.store import flatten, unflatten
 from tests.conftest import REPOSITORY
 
 
 def small_model() -> ModelConfig:
     """A LiteMedSAM of 64x64 input whose programs compile in seconds."""
-    stages = (
-        StageConfig(8, 1, 1, 7, 2),
-        StageConfig(16, 1, 2, 7, 2),
-        StageConfig(16, 1, 2, 7, None),
-    )
+    stages = (StageConfig(8, 1, 1, 7, 1), StageConfig(16, 1, 2, 7, None))
     return ModelConfig(
         "small",
-        TinyViTConfig(64, 1, 1, stages, out_dim=16),
+        TinyViTConfig(64, 1, 2, stages, out_dim=16),
         PromptEncoderConfig(dim=16, mask_channels=4),
         MaskDecoderConfig(dim=16, depth=1, heads=2, mlp_dim=32),
     )
+
+
+def random_variables(model: ModelConfig, seed: int = 0) -> dict:
+    """Variables scaled for training, as arrays; `init_variables` would compile for ten seconds."""
+    shapes = jax.eval_shape(lambda key: init_variables(model, key), jax.random.key(0))
+    rng = np.random.default_rng(seed)
+
+    def value(path: str, leaf) -> np.ndarray:
+        name = path.split("/")[-1]
+        if name in ("scale", "var"):
+            return np.ones(leaf.shape, np.float32)
+        if name in ("bias", "mean"):
+            return np.zeros(leaf.shape, np.float32)
+        inputs = np.prod(leaf.shape[:-1]) if name == "kernel" else 1
+        return rng.normal(0, inputs**-0.5, leaf.shape).astype(np.float32)
+
+    return unflatten({path: value(path, leaf) for path, leaf in flatten(shapes).items()})
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -46,10 +60,11 @@ def compilation_cache(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("xla"))
     settings = {
         "jax_compilation_cache_dir": folder,
+        "jax_disable_most_optimizations": True,  # half the time to compile; the sizes are tiny
         "jax_persistent_cache_min_compile_time_secs": 0,
         "jax_persistent_cache_min_entry_size_bytes": -1,
     }
-    before = {name: getattr(jax.config, name) for name in settings}
+    before = {name: getattr(jax.config, name, False) for name in settings}
     for name, value in settings.items():
         jax.config.update(name, value)
     yield folder
@@ -103,8 +118,7 @@ def npy_folder(cases, tmp_path_factory) -> Path:
 def small_weights(tmp_path_factory) -> Path:
     """Weights of `small_model` as a safetensors file."""
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    variables = jax.device_get(init_variables(small_model(), jax.random.key(0)))
-    store.save(path, variables, small_model())
+    store.save(path, random_variables(small_model()), small_model())
     return path
 
 
@@ -134,6 +148,7 @@ def train_command(npy_folder, small_weights, compilation_cache):
             **os.environ,
             "JAX_PLATFORMS": "cpu",
             "JAX_COMPILATION_CACHE_DIR": compilation_cache,
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
             "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",

@@ -3,19 +3,17 @@
 import dataclasses
 import json
 
-import jax
 import numpy as np
 import pytest
 
 from litemedsam_jax import config as configs
 from litemedsam_jax.cli import main
-from litemedsam_jax.models.lite_medsam import init_variables
 from litemedsam_jax.training import distill, finetune, loop, run, start
 from litemedsam_jax.training.sources import DataError
 from litemedsam_jax.weights import store
 from litemedsam_jax.weights.errors import CheckpointError
 from litemedsam_jax.weights.join import join
-from tests.training.conftest import arrays_of, small_model
+from tests.training.conftest import arrays_of, random_variables, small_model
 
 OUTPUTS = ("config.json", "metrics.jsonl", "curves.png", "tensorboard", "model.safetensors")
 
@@ -60,7 +58,7 @@ def small_teacher(tmp_path_factory):
     vit = configs.ViTConfig(128, 8, 16, 2, 2, window=7, global_blocks=(1,), out_dim=16)
     model = dataclasses.replace(small_model(), name="small_teacher", image_encoder=vit)
     path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
-    store.save(path, jax.device_get(init_variables(model, jax.random.key(5))), model)
+    store.save(path, random_variables(model, 5), model)
     return path
 
 

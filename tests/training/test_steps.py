@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from litemedsam_jax.config import LossConfig
-from litemedsam_jax.models.lite_medsam import init_variables
 from litemedsam_jax.training import losses, steps
 from litemedsam_jax.training.optimizer import make_optimizer
 from litemedsam_jax.weights.store import flatten
+from tests.training.conftest import random_variables, small_model
+
+FROZEN = {"freeze": ("encoder",), "epsilon": 1e-3}
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +27,7 @@ def batch():
 
 @pytest.fixture(scope="module")
 def variables():
-    from tests.training.conftest import small_model
-
-    return init_variables(small_model(), jax.random.key(0))
+    return random_variables(small_model())
 
 
 def run(config, variables, batch, count=1):
@@ -71,7 +71,7 @@ def test_it_learns_with_average_clipping_and_bfloat16(make_config, variables, ba
 
 
 def test_a_frozen_encoder_stays_as_it_is(make_config, variables, batch):
-    config = make_config(optimizer={"freeze": ("encoder",)})
+    config = make_config(optimizer=FROZEN)
     state, _ = run(config, variables, batch)
     before, after = flatten(variables["params"]), flatten(state.params)
     changed = {p.split("/")[0] for p in before if not np.array_equal(before[p], after[p])}
@@ -82,10 +82,9 @@ def test_a_frozen_encoder_stays_as_it_is(make_config, variables, batch):
 
 def test_accumulation_averages_gradients(make_config, variables, batch):
     # Without an encoder that trains no BatchNorm ties the samples of a batch together.
-    options = {"freeze": ("encoder",), "epsilon": 1e-3}
-    whole, one = run(make_config(optimizer=options), variables, batch)
+    whole, one = run(make_config(optimizer=FROZEN), variables, batch)
     parts = jax.tree.map(lambda x: x.reshape(2, 1, *x.shape[2:]), batch)
-    split, two = run(make_config(optimizer={**options, "accumulate": 2}), variables, parts)
+    split, two = run(make_config(optimizer={**FROZEN, "accumulate": 2}), variables, parts)
     assert one["loss"] == pytest.approx(two["loss"], rel=1e-5)
     for path, value in flatten(whole.params).items():
         np.testing.assert_allclose(value, flatten(split.params)[path], rtol=1e-4, atol=1e-6)
