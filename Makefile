@@ -17,6 +17,7 @@ WEIGHTS := work_dir/LiteMedSAM/lite_medsam.safetensors
 demo: .venv/demo.done weights
 	$(BIN)/python infer.py -i demo/imgs -o demo/segs --overlay demo/overlays
 	$(BIN)/python -m litemedsam_jax evaluate -s demo/segs -g demo/gts -csv_dir demo/segs/metrics.csv
+	@echo "scores by case (DSC, NSD):"; cat demo/segs/metrics.csv
 	@echo "overlays:"; ls demo/overlays/*.png
 
 test: .venv/test.done lint
