@@ -67,12 +67,18 @@ class Result:
     scores: dict[str, float] = field(default_factory=dict)
 
 
-def train(run: Run, state: TrainState, progress: Progress) -> Result:
-    """Runs the remaining steps. Raises NotFiniteError, checkpoints.SaveError."""
+def train(
+    run: Run, state: TrainState, progress: Progress, stop_requested: Callable[[int], bool]
+) -> Result:
+    """Runs the remaining steps. Raises NotFiniteError, checkpoints.SaveError.
+
+    Args:
+        stop_requested: whether to save and leave after this step; `termination` yields one.
+    """
     guard = Guard(run, progress)
     scores: dict[str, float] = {}
     reason = "done"
-    with _termination() as stop_requested, _bar(run, progress) as bar:
+    with _bar(run, progress) as bar:
         if progress.step == 0:
             scores = _end_epoch(run, state, progress)  # what training starts from
         while progress.step < run.total_steps:
@@ -191,8 +197,11 @@ def _bar(run: Run, progress: Progress) -> tqdm:
 
 
 @contextmanager
-def _termination() -> Iterator[Callable[[int], bool]]:
-    """Whether SIGTERM has asked the run to end: (step) -> bool, the same on every host."""
+def termination() -> Iterator[Callable[[int], bool]]:
+    """Whether SIGTERM has asked the run to end: (step) -> bool, the same on every host.
+
+    Entered before anything is read: a signal while the run starts ends it after its first step.
+    """
     if jax.process_count() > 1:
         # JAX's own service hears the signal on any host and names a step that all have in common.
         from jax.experimental import multihost_utils

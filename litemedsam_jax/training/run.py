@@ -15,7 +15,7 @@ from litemedsam_jax.config import DataConfig, TrainingConfig
 from litemedsam_jax.training import data as pipeline
 from litemedsam_jax.training import devices, reporting
 from litemedsam_jax.training.checkpoints import Checkpoints
-from litemedsam_jax.training.loop import NotFiniteError, Progress, Result, Run, train
+from litemedsam_jax.training.loop import NotFiniteError, Progress, Result, Run, termination, train
 from litemedsam_jax.training.optimizer import learning_rate, make_optimizer, plateau_factor, trains
 from litemedsam_jax.training.sources import Catalog, DataError, open_catalog, split_by_case
 from litemedsam_jax.training.steps import LossFunction, TrainState, init_state, make_step
@@ -90,42 +90,43 @@ def run_stage(
     if dry_run:
         _dry_run(config, stage, state, program, start(0), samples, per_epoch)
         return None
-    folder = Path(config.work_dir)
-    checkpoints = Checkpoints(_checkpoint_folder(folder, resume), config.keep)
-    progress = Progress(data=catalog.fingerprint())
-    if resume:
-        state, progress = _resumed(checkpoints, state, progress)
-    report = None
-    if devices.is_main():
-        reporting.write_config(folder, config)
-        report = reporting.Report(folder, progress.step if resume else None)
-    schedule = learning_rate(config, per_epoch)
-    batches = start(progress.consumed)
-    run = Run(
-        step=run_step,
-        batches=batches,
-        validate=stage.validate or (lambda state, epoch: {}),
-        export=partial(export, config, stage),
-        learning_rate=lambda s: float(schedule(s.step)) * plateau_factor(s.opt_state),
-        checkpoints=checkpoints,
-        report=report,
-        global_batch=samples,
-        steps_per_epoch=per_epoch,
-        total_steps=config.epochs * per_epoch,
-        save_every=config.save_every,
-        log_every=config.log_every,
-        early_stop=config.early_stop,
-        target=TARGET_DSC if config.data.overfit else None,
-    )
-    try:
-        return train(run, state, progress)
-    except NotFiniteError:
-        checkpoints.finish()  # what was on its way to the disk is still good
-        raise
-    finally:
-        batches.close()  # ends the workers
-        if report is not None:
-            report.close()
+    with termination() as stop_requested:
+        folder = Path(config.work_dir)
+        checkpoints = Checkpoints(_checkpoint_folder(folder, resume), config.keep)
+        progress = Progress(data=catalog.fingerprint())
+        if resume:
+            state, progress = _resumed(checkpoints, state, progress)
+        report = None
+        if devices.is_main():
+            reporting.write_config(folder, config)
+            report = reporting.Report(folder, progress.step if resume else None)
+        schedule = learning_rate(config, per_epoch)
+        batches = start(progress.consumed)
+        run = Run(
+            step=run_step,
+            batches=batches,
+            validate=stage.validate or (lambda state, epoch: {}),
+            export=partial(export, config, stage),
+            learning_rate=lambda s: float(schedule(s.step)) * plateau_factor(s.opt_state),
+            checkpoints=checkpoints,
+            report=report,
+            global_batch=samples,
+            steps_per_epoch=per_epoch,
+            total_steps=config.epochs * per_epoch,
+            save_every=config.save_every,
+            log_every=config.log_every,
+            early_stop=config.early_stop,
+            target=TARGET_DSC if config.data.overfit else None,
+        )
+        try:
+            return train(run, state, progress, stop_requested)
+        except NotFiniteError:
+            checkpoints.finish()  # what was on its way to the disk is still good
+            raise
+        finally:
+            batches.close()  # ends the workers
+            if report is not None:
+                report.close()
 
 
 def export(config: TrainingConfig, stage: Stage, state: TrainState) -> None:
