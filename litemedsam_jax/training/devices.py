@@ -130,8 +130,12 @@ class Program:
             devices=jax.local_devices() if local else None,
         )
         self._compiled: dict[str, Any] = {}
+        self._spans_hosts = jax.process_count() > 1 and not local
 
     def __call__(self, replicated: Any, batch: Any) -> Any:
+        if self._spans_hosts:
+            # A compiled pmap checks each host's batch against the shape of all hosts' together.
+            return self._mapped(replicated, batch)
         return self.compiled(replicated, batch)(replicated, batch)
 
     def compiled(self, replicated: Any, batch: Any) -> Any:

@@ -1,4 +1,7 @@
-"""Small data and a small network for the training tests; programs compiled once a session."""
+"""Small data and a small network for the training tests; programs compiled once a session.
+
+Tests marked `slow` need minutes on two cores and run only with LITEMEDSAM_SLOW_TESTS=1.
+"""
 
 import os
 import subprocess
@@ -24,6 +27,12 @@ from litemedsam_jax.models.lite_medsam import init_variables
 from litemedsam_jax.weights import store
 from litemedsam_jax.weights.store import flatten, unflatten
 from tests.conftest import REPOSITORY
+
+
+slow = pytest.mark.skipif(
+    os.environ.get("LITEMEDSAM_SLOW_TESTS", "0") != "1",
+    reason="takes minutes on two cores: LITEMEDSAM_SLOW_TESTS=1 runs it",
+)
 
 
 def pytest_collection_modifyitems(items):

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.training.conftest import arrays_of, assert_same, finish
+from tests.training.conftest import arrays_of, assert_same, finish, slow
 
-PACE = ("--steps-per-epoch", "2", "--save-every", "1")
+PACE = ("--steps-per-epoch", "2", "--save-every", "1", "--log-every", "1")
 STEPS = ("-num_epochs", "5", "-batch_size", "2", *PACE)
 
 
@@ -55,6 +55,16 @@ def losses_of(folder: Path) -> list[float]:
     return [loss for _, loss in epochs_of(folder)[1:]]
 
 
+def assert_same_first_step(folder: Path, other: Path) -> None:
+    """The loss, and the norm of the gradient over the global batch, before Adam hides scales."""
+    firsts = []
+    for run in (folder, other):
+        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        firsts.append(next(row for row in rows if row["kind"] == "step"))
+    for name in ("loss", "dice", "bce", "iou", "gradient_norm"):
+        assert firsts[0][name] == pytest.approx(firsts[1][name], rel=1e-4), name
+
+
 def test_a_killed_and_a_terminated_run_resume_bit_for_bit(uninterrupted, train_command, tmp_path):
     folder = tmp_path / "run"
     process = train_command(folder, *STEPS)
@@ -77,13 +87,16 @@ def test_a_killed_and_a_terminated_run_resume_bit_for_bit(uninterrupted, train_c
     assert epochs_of(uninterrupted) == epochs_of(folder)
 
 
+@slow
 def test_two_devices_equal_one_and_one_resumes_their_run(uninterrupted, train_command, tmp_path):
     folder = tmp_path / "run"
     finish(train_command(folder, "-num_epochs", "5", "-batch_size", "1", *PACE, devices=2))
+    assert_same_first_step(folder, uninterrupted)
     np.testing.assert_allclose(losses_of(folder), losses_of(uninterrupted), rtol=1e-3)
     assert "resumed at step 10" in finish(train_command(folder, *STEPS, "--resume"))
 
 
+@slow
 def test_two_processes_equal_one(uninterrupted, train_command, tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -94,6 +107,12 @@ def test_two_processes_equal_one(uninterrupted, train_command, tmp_path):
     processes = [
         train_command(folder, *shared, *address, "-node_rank", str(rank)) for rank in (0, 1)
     ]
-    for process in processes:
-        finish(process)
+    try:
+        for process in processes:
+            finish(process)
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    assert_same_first_step(folder, uninterrupted)
     np.testing.assert_allclose(losses_of(folder), losses_of(uninterrupted), rtol=1e-3)

@@ -9,7 +9,7 @@ from litemedsam_jax.config import LossConfig
 from litemedsam_jax.training import losses, steps
 from litemedsam_jax.training.optimizer import make_optimizer
 from litemedsam_jax.weights.store import flatten
-from tests.training.conftest import random_variables, small_model
+from tests.training.conftest import random_variables, slow, small_model
 
 FROZEN = {"freeze": ("encoder",), "epsilon": 1e-3}
 
@@ -90,6 +90,7 @@ def test_accumulation_averages_gradients(make_config, variables, batch):
         np.testing.assert_allclose(value, flatten(split.params)[path], rtol=1e-4, atol=1e-6)
 
 
+@slow
 def test_rematerialisation_changes_no_number(make_config, variables, batch):
     plain, one = run(make_config(), variables, batch)
     again, two = run(make_config(remat=True), variables, batch)
