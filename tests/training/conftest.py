@@ -28,7 +28,6 @@ from litemedsam_jax.weights import store
 from litemedsam_jax.weights.store import flatten, unflatten
 from tests.conftest import REPOSITORY
 
-
 slow = pytest.mark.skipif(
     os.environ.get("LITEMEDSAM_SLOW_TESTS", "0") != "1",
     reason="takes minutes on two cores: LITEMEDSAM_SLOW_TESTS=1 runs it",

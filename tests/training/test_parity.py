@@ -32,6 +32,14 @@ WEIGHTS = LossConfig(dice=1.0, bce=0.7, iou=1.3)
 CONFIG = TrainingConfig("finetune", "", lite_medsam(), DataConfig(("x",)), loss=WEIGHTS)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def optimised(compilation_cache):
+    """Programs as users have them, unlike those of the other training tests."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
 @pytest.fixture(scope="module")
 def batches():
     """Samples of the demo's real cases, a batch each, in turn."""
