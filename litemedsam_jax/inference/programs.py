@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from litemedsam_jax.config import Execution, ModelConfig, TinyViTConfig
+from litemedsam_jax.weights.errors import CheckpointError
 from litemedsam_jax.weights.store import unflatten
 
 # Boxes are decoded in batches of these sizes, padded, so that no case makes a new program. A box
@@ -60,7 +61,9 @@ def all_programs(config: ModelConfig) -> dict[str, Program]:
     """Every program of a model, by name."""
     encoder = config.image_encoder
     if not isinstance(encoder, TinyViTConfig) or encoder.stem_stride != 1:
-        raise ValueError(f"inference runs LiteMedSAM's encoder, not that of '{config.name}'")
+        raise CheckpointError(
+            f"inference runs LiteMedSAM's image encoder; these weights are of '{config.name}'."
+        )
     size, grid = encoder.image_size, encoder.grid_size
     embedding = (1, grid, grid, encoder.out_dim)
     stride = encoder.stages[0].downsample_stride or 1
