@@ -65,7 +65,7 @@ def _compile_here(isa: str, weights: Path, output: Path | None) -> int:
     import jax
 
     from litemedsam_jax.inference.program_store import ProgramStore
-    from litemedsam_jax.inference.programs import all_programs, compile_program
+    from litemedsam_jax.inference.programs import all_programs, compile_program, serialize
     from litemedsam_jax.weights import store as weight_store
     from litemedsam_jax.weights.errors import CheckpointError
     from litemedsam_jax.weights.folding import fold
@@ -76,8 +76,7 @@ def _compile_here(isa: str, weights: Path, output: Path | None) -> int:
         programs = ProgramStore(config, output)
         for name, program in all_programs(config).items():
             compiled = compile_program(program, folded, config, jax.devices("cpu")[0])
-            executable = compiled.runtime_executable()
-            code = executable.client.serialize_executable(executable)
+            code = serialize(compiled)
             path = programs.write(name, code, None if isa == "native" else isa)
             print(f"{path} ({len(code) / 2**20:.1f} MiB)")
     except (CheckpointError, OSError) as error:

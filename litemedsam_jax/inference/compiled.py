@@ -15,6 +15,7 @@ from litemedsam_jax.inference.programs import (
     all_programs,
     compile_program,
     prompt_decoder,
+    serialize,
 )
 from litemedsam_jax.weights.folding import fold
 
@@ -161,8 +162,7 @@ class _StoredPrograms:
     def save(self, name: str, compiled: Any) -> None:
         """Keeps what was just compiled for the next process, if it can."""
         try:
-            executable = compiled.runtime_executable()
-            self._store.write(name, executable.client.serialize_executable(executable))
+            self._store.write(name, serialize(compiled))
         except Exception as error:  # nothing depends on it
             _tell(f"'{name}' could not be stored for the next time: {error}")
 

@@ -111,6 +111,12 @@ def compile_program(
     return lowered.compile(compiler_options=options)
 
 
+def serialize(compiled: Any) -> bytes:
+    """What `runtime.Runtime.load` takes, of a `compile_program` result."""
+    executable = compiled.runtime_executable()
+    return executable.client.serialize_executable(executable)
+
+
 def prompt_decoder(config: ModelConfig, multimask: bool) -> Callable[..., Any]:
     """The decoder for any prompt, as a jitted function (variables, embedding, **prompts).
 
