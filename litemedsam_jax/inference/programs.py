@@ -45,7 +45,7 @@ class Program:
     """A program's name and inputs. Its variables come first, in the order of their names."""
 
     name: str
-    method: str  # of models.lite_medsam.LiteMedSAM
+    method: str  # of models.lite_medsam.LiteMedSAMNetwork
     input_shapes: tuple[tuple[int, ...], ...]
     output_shapes: tuple[tuple[int, ...], ...]
 
@@ -133,6 +133,6 @@ def prompt_decoder(config: ModelConfig, multimask: bool) -> Callable[..., Any]:
 
 
 def _network(config: ModelConfig):
-    from litemedsam_jax.models.lite_medsam import LiteMedSAM
+    from litemedsam_jax.models.lite_medsam import LiteMedSAMNetwork
 
-    return LiteMedSAM(config, Execution(folded=True))
+    return LiteMedSAMNetwork(config, Execution(folded=True))

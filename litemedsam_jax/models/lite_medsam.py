@@ -14,7 +14,7 @@ from litemedsam_jax.models.prompt_encoder import PromptEncoder
 from litemedsam_jax.models.tiny_vit import TinyViT
 
 
-class LiteMedSAM(nn.Module):
+class LiteMedSAMNetwork(nn.Module):
     """Segments images inside boxes. The config chooses the encoder: TinyViT, or MedSAM's ViT-B."""
 
     config: ModelConfig
@@ -105,6 +105,6 @@ def init_variables(
         matrix, which no step trains). `jax.eval_shape` of this gives the tree without computing.
     """
     size = config.image_encoder.image_size
-    model = LiteMedSAM(config, execution or Execution())
+    model = LiteMedSAMNetwork(config, execution or Execution())
     image = jnp.zeros((1, size, size, 3))
     return jax.jit(model.init, static_argnames="method")(rng, image, method="touch_everything")

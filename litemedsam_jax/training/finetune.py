@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from litemedsam_jax.config import ModelConfig, TrainingConfig
-from litemedsam_jax.models.lite_medsam import LiteMedSAM
+from litemedsam_jax.models.lite_medsam import LiteMedSAMNetwork
 from litemedsam_jax.training import devices, reporting
 from litemedsam_jax.training.run import Stage
 from litemedsam_jax.training.samples import FinetuneSample
@@ -76,7 +76,7 @@ def validator(
 
 def prediction_program(config: TrainingConfig) -> devices.Program:
     """(variables, image, boxes, valid) -> logits (n, N, S, S), on this process's devices."""
-    network = LiteMedSAM(config.model, execution(config, axis=None))
+    network = LiteMedSAMNetwork(config.model, execution(config, axis=None))
 
     def predict(variables: Any, batch: dict[str, jax.Array]) -> jax.Array:
         embedding = network.apply(variables, batch["image"], method="encode")

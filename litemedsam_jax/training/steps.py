@@ -10,7 +10,7 @@ import optax
 from jax import lax
 
 from litemedsam_jax.config import Execution, ModelConfig, TrainingConfig
-from litemedsam_jax.models.lite_medsam import LiteMedSAM, make_image_encoder
+from litemedsam_jax.models.lite_medsam import LiteMedSAMNetwork, make_image_encoder
 from litemedsam_jax.training import losses
 from litemedsam_jax.training.optimizer import map_paths, trains
 
@@ -59,7 +59,7 @@ def execution(config: TrainingConfig, axis: str | None) -> Execution:
 
 def finetune_loss(config: TrainingConfig, axis: str | None = None) -> LossFunction:
     """Stage 2. Batches: image (B, S, S, 3), mask (B, S, S), box (B, 4)."""
-    network = LiteMedSAM(config.model, execution(config, axis))
+    network = LiteMedSAMNetwork(config.model, execution(config, axis))
     # A frozen encoder keeps its running statistics too.
     encoder_trains = "encoder" not in config.optimizer.freeze
 

@@ -14,7 +14,7 @@ from litemedsam_jax.config import tiny_for_tests
 from litemedsam_jax.inference import compiled, program_store, runtime
 from litemedsam_jax.inference.compiled import Engine
 from litemedsam_jax.inference.program_store import ProgramStore
-from litemedsam_jax.models.lite_medsam import LiteMedSAM, init_variables
+from litemedsam_jax.models.lite_medsam import LiteMedSAMNetwork, init_variables
 from litemedsam_jax.weights import store as weight_store
 
 CONFIG = tiny_for_tests()
@@ -73,7 +73,7 @@ def compilations(monkeypatch) -> list[str]:
 
 def test_halves_of_an_image_make_the_whole_embedding(variables, image, tmp_path):
     engine = Engine(variables, CONFIG, "cpu", ProgramStore(CONFIG, tmp_path))
-    whole = LiteMedSAM(CONFIG).apply(
+    whole = LiteMedSAMNetwork(CONFIG).apply(
         weight_store.unflatten(variables), image[None], method="encode"
     )
     np.testing.assert_allclose(np.asarray(engine.encode(image)), whole, atol=1e-5)

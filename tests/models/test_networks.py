@@ -11,7 +11,7 @@ import torch
 from litemedsam_jax import config
 from litemedsam_jax.config import Execution, lite_medsam, medsam_vit_b, mobile_sam
 from litemedsam_jax.models.image_encoder import ImageEncoderViT, ViTBlock
-from litemedsam_jax.models.lite_medsam import LiteMedSAM, init_variables
+from litemedsam_jax.models.lite_medsam import LiteMedSAMNetwork, init_variables
 from litemedsam_jax.models.prompt_encoder import PromptEncoder
 from litemedsam_jax.models.tiny_vit import TinyViT
 from litemedsam_jax.weights import store, torch_checkpoint
@@ -48,7 +48,7 @@ def published(published_weights):
 
     @functools.cache
     def compiled(method, folded, options):
-        model = LiteMedSAM(lite_medsam(), Execution(folded=folded))
+        model = LiteMedSAMNetwork(lite_medsam(), Execution(folded=folded))
         return jax.jit(
             lambda v, args, kwargs: model.apply(v, *args, **kwargs, **dict(options), method=method)
         )
@@ -139,7 +139,7 @@ def test_no_gradient_passes_through_padding():
     tree = jax.eval_shape(lambda: init_variables(tiny, jax.random.key(0)))
     variables = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype("float32"), tree)
     embedding = rng.normal(size=(1, 64, 64, 32)).astype("float32")
-    decode = functools.partial(LiteMedSAM(tiny).apply, method="decode")
+    decode = functools.partial(LiteMedSAMNetwork(tiny).apply, method="decode")
 
     @jax.jit
     def gradient(boxes, valid):
