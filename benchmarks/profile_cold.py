@@ -56,7 +56,7 @@ def child(start: float, case: Path, outputs: Path) -> None:
     begin = clock.now()
     sys.path.insert(0, str(REPOSITORY))
     from litemedsam_jax import cli
-    from litemedsam_jax.inference import batch
+    from litemedsam_jax.inference import segmenter
 
     clock.spans.append(("import: command line, NumPy", begin, clock.now() - begin))
     begin = clock.now()
@@ -64,7 +64,7 @@ def child(start: float, case: Path, outputs: Path) -> None:
 
     clock.spans.append(("import: predictor, OpenCV", begin, clock.now() - begin))
     for owner, name, stage in (
-        (batch, "read_case", "read"),
+        (segmenter, "read_case", "read"),
         (predictor.store, "load_any", "weights"),
         (compiled.Engine, "__init__", "fold, start loading"),
         (compiled._StoredPrograms, "_load_now", "load program"),
@@ -72,7 +72,7 @@ def child(start: float, case: Path, outputs: Path) -> None:
         (compiled.Engine, "encode", "encode"),
         (compiled.Engine, "decode", "decode"),
         (predictor, "paint", "paint"),
-        (batch, "write_arrays", "write"),
+        (segmenter, "write_arrays", "write"),
     ):
         clock.wrap(owner, name, stage)
     begin = clock.now()

@@ -2,6 +2,9 @@
 
 import argparse
 import importlib
+import os
+import select
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -32,6 +35,9 @@ _OPTIONAL = {
     "torch": "torch",
 }
 
+# Exit statuses by which shells tell that SIGINT (2) or SIGPIPE (13) ended a program.
+_INTERRUPTED, _NOBODY_READS = 128 + 2, 128 + 13
+
 
 def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
     """Runs one subcommand and returns its exit status.
@@ -39,6 +45,25 @@ def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
     `command` fixes the subcommand (what `infer.py` and its like do); otherwise it is the first
     argument.
     """
+    try:
+        try:
+            return _dispatch(argv, command)
+        finally:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends the clean-up too
+        goes_on = "; with --skip-existing it goes on where it was" if command == "segment" else ""
+        print(f"litemedsam: interrupted{goes_on}", file=sys.stderr, flush=True)
+        if command == "segment" and argv is None:
+            os._exit(_INTERRUPTED)  # XLA's threads may be at work, and would be heard of
+        return _INTERRUPTED
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise
+        return _NOBODY_READS
+
+
+def _dispatch(argv: Sequence[str] | None, command: str | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     program = None
     if command is None:
@@ -76,6 +101,20 @@ def _run(module_name: str, program: str | None, summary: str, arguments: list[st
     )
     module.add_arguments(parser)
     return module.run(parser.parse_args(arguments))
+
+
+def _nobody_reads() -> bool:
+    """Whether standard output is a pipe that its reader has closed, as `head` does."""
+    try:
+        poll, output = select.poll(), sys.stdout.fileno()
+    except (AttributeError, OSError):  # Windows; an output that is no file
+        return False
+    poll.register(output, select.POLLERR)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False  # some other pipe, a fault to be told
+    # What is still to be written cannot be: else Python complains of it at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return True
 
 
 def _usage() -> str:

@@ -1,11 +1,16 @@
 """The command line's own doings: what is said of packages that are not installed."""
 
 import argparse
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
 from litemedsam_jax import cli
-from litemedsam_jax.inference import batch
+from litemedsam_jax.inference import segmenter
+from tests.conftest import REPOSITORY
 
 
 @pytest.mark.parametrize(
@@ -30,12 +35,12 @@ def test_a_missing_optional_package_is_one_sentence(monkeypatch, capsys, module,
 
 def test_a_missing_package_while_cases_run(monkeypatch, capsys, tmp_path):
     (tmp_path / "a.npz").touch()
-    monkeypatch.setattr(batch.Segmenter, "_model", lambda _: None)
+    monkeypatch.setattr(segmenter.Segmenter, "_model", lambda _: None)
 
     def read_case(*_):
         raise ModuleNotFoundError("No module named 'PIL'", name="PIL")
 
-    monkeypatch.setattr(batch, "read_case", read_case)
+    monkeypatch.setattr(segmenter, "read_case", read_case)
     arguments = ["-i", str(tmp_path), "-o", str(tmp_path / "segs")]
     assert cli.main(arguments, command="segment") == 2
     assert "needs the package PIL" in capsys.readouterr().err
@@ -49,4 +54,36 @@ def test_a_mistake_of_ours_is_not_covered_up(monkeypatch):
 
     monkeypatch.setattr("litemedsam_jax.commands.compile.add_arguments", add_arguments)
     with pytest.raises(ModuleNotFoundError):
+        cli.main(["compile"])
+
+
+def test_an_interruption_is_one_line(monkeypatch, capsys):
+    def run(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("litemedsam_jax.commands.compile.run", run)
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        assert cli.main(["compile"]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr() == ("", "litemedsam: interrupted\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="other pipes")
+def test_a_reader_that_goes_away_ends_the_command_quietly():
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "litemedsam_jax"]
+    with os.fdopen(writing, "w") as pipe:
+        run = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, cwd=REPOSITORY)
+    assert (run.returncode, run.stderr) == (141, b"")
+
+
+def test_another_broken_pipe_is_not_covered_up(monkeypatch):
+    def run(_):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("litemedsam_jax.commands.compile.run", run)
+    with pytest.raises(BrokenPipeError):
         cli.main(["compile"])

@@ -207,8 +207,11 @@ def run(args: argparse.Namespace) -> int:
             files=_file_options(args),
         )
         summary = segment_folder(options)
+    except BrokenPipeError:
+        raise  # `infer.py ... | head`: nobody reads what is printed
     except OSError as error:
-        told = f"{error.filename}: {error.strerror}" if error.strerror else str(error)
+        named = error.filename is not None and error.strerror is not None
+        told = f"{error.filename}: {error.strerror}" if named else error.strerror or str(error)
         print(f"litemedsam segment: {told}", file=sys.stderr)
         return 2
     except (ValueError, CheckpointError) as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from litemedsam_jax.inference import batch, cases
+from litemedsam_jax.inference import batch, cases, segmenter, workers
 from litemedsam_jax.inference.cases import CaseError
 from litemedsam_jax.weights.errors import CheckpointError
 from tests.inference.conftest import read_npz, run_batch
@@ -159,10 +159,33 @@ def test_a_table_that_cannot_grow_costs_no_mask(three, with_fake_engine, monkeyp
     assert len(summary.done) == 3 and list(summary.failed) == ["efficiency.csv"]
 
 
+def test_of_runs_that_start_together_one_begins_the_table(tmp_path):
+    path = tmp_path / "efficiency.csv"
+    first = batch._TimeTable(path, keep=True)
+    first.add("a.npz", 1)
+    batch._TimeTable(path, keep=True).add("b.npz", 2)
+    assert path.read_text().splitlines() == ["case,time", "a.npz,1.0000", "b.npz,2.0000"]
+    path.write_bytes(b"")  # killed before the first line
+    batch._TimeTable(path, keep=True)
+    assert path.read_text() == "case,time\n"
+
+
+def test_what_a_kill_left_is_removed_from_the_folders_of_results(three, with_fake_engine):
+    three = dataclasses.replace(three, overlays=three.outputs / "png")
+    left = ".0123abcd.1.tmp.a.npz"
+    three.overlays.mkdir(parents=True)
+    for folder in (three.inputs, three.outputs, three.overlays):
+        (folder / left).write_bytes(b"half")
+        os.utime(folder / left, (0, 0))
+    run_batch(three)
+    assert (three.inputs / left).exists()  # not ours to clean
+    assert not (three.outputs / left).exists() and not (three.overlays / left).exists()
+
+
 def test_pictures_only_on_request_and_outside_the_time(three, with_fake_engine, monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr(batch.time, "perf_counter", lambda: clock[0])
-    decode, draw = with_fake_engine.decode, batch._write_overlay
+    monkeypatch.setattr(segmenter.time, "perf_counter", lambda: clock[0])
+    decode, draw = with_fake_engine.decode, segmenter._write_overlay
 
     def slow_decode(*arguments):
         clock[0] += 1
@@ -173,7 +196,7 @@ def test_pictures_only_on_request_and_outside_the_time(three, with_fake_engine, 
         draw(*arguments)
 
     monkeypatch.setattr(with_fake_engine, "decode", slow_decode)
-    monkeypatch.setattr(batch, "_write_overlay", slow_draw)
+    monkeypatch.setattr(segmenter, "_write_overlay", slow_draw)
     run_batch(three)
     assert clock[0] == 6 and not list(three.outputs.parent.rglob("*.png"))
     run_batch(dataclasses.replace(three, overlays=three.outputs / "png"))
@@ -217,7 +240,7 @@ def _die_at_b(path: Path) -> batch.CaseResult:
 
 
 def test_a_process_that_dies_is_told_and_no_traceback(three, monkeypatch):
-    monkeypatch.setattr(batch, "_run_in_worker", _die_at_b)
+    monkeypatch.setattr(workers, "_run", _die_at_b)
     summary, _ = run_batch(dataclasses.replace(three, workers=2))
     assert "a process ended before its time" in summary.failed["b.npz"]
     assert len(summary.done) + len(summary.failed) == 3
