@@ -17,6 +17,7 @@ challenge (the reference's `compute_metrics.py`), so that scores compare with pu
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from litemedsam_jax.evaluation import surface
@@ -24,6 +25,7 @@ from litemedsam_jax.evaluation import surface
 TOLERANCE = 2.0  # mm in 3D, pixels in 2D
 _NSD_NEEDS_DSC = 0.2  # the challenge's threshold
 _MAX_LABEL = 65535
+_EXACT = 1 << 24  # OpenCV counts in float32, in which larger whole numbers have gaps
 
 
 @dataclass(frozen=True)
@@ -66,18 +68,23 @@ def count_voxels(gts: np.ndarray, segs: np.ndarray) -> VoxelCounts:
 
     Shapes equal, integer (or integral float) labels 0-65535. Raises ValueError otherwise.
     """
-    gts, segs = _as_labels(gts, "ground truth"), _as_labels(segs, "masks")
-    if gts.shape != segs.shape:
-        raise ValueError(
-            f"the masks are {_size(segs)} but the ground truth is {_size(gts)}; "
-            "both must lie on the same grid"
-        )
+    return _count(*_label_maps(gts, segs))
+
+
+def _count(gts: np.ndarray, segs: np.ndarray) -> VoxelCounts:
     size = int(max(gts.max(initial=0), segs.max(initial=0))) + 1
-    counts = [np.zeros(size, np.int64) for _ in range(3)]
-    # Slice by slice: bincount widens what it counts to 8 bytes a voxel.
+    counts = np.zeros((3, size), np.int64)
+    gts, segs = (a.reshape(-1, *a.shape[-2:]) if a.ndim > 2 else a[None] for a in (gts, segs))
+    # Slice by slice: what counts widens the values, to 8 bytes each (bincount).
     for gt, seg in zip(gts, segs, strict=True):
-        for total, values in zip(counts, (gt, seg, gt[gt == seg]), strict=True):
-            total += np.bincount(values.ravel(), minlength=size)
+        if not gt.any() and not seg.any():
+            counts[:, 0] += gt.size
+        elif gt.dtype == np.uint8 and gt.size <= _EXACT:
+            joint = cv2.calcHist([gt, seg], [0, 1], None, [size, size], [0, size, 0, size])
+            counts += np.stack([joint.sum(1), joint.sum(0), joint.diagonal()]).astype(np.int64)
+        else:
+            for total, values in zip(counts, (gt, seg, gt[gt == seg]), strict=True):
+                total += np.bincount(values.ravel(), minlength=size)
     return VoxelCounts(*counts)
 
 
@@ -106,18 +113,19 @@ def score_case(
 
     Source: the reference's `evaluation/compute_metrics.py` and `SurfaceDice.py`.
     """
-    counts = count_voxels(gts, segs)
+    gts, segs = _label_maps(gts, segs)
     if gts.ndim not in (2, 3):
         raise ValueError(f"the masks are {_size(gts)}; expected (H, W) or (D, H, W)")
+    counts = _count(gts, segs)
     labels = _labels(counts, corrected)
     dsc = np.array([counts.dice(label) for label in labels])
     case_dsc = float(dsc.mean()) if len(labels) else float("nan")
-    nsds = hds = np.full(len(labels), np.nan)
     wants_nsd = nsd and (corrected or case_dsc > _NSD_NEEDS_DSC)
+    nsds, hds = np.full((2, len(labels)), np.nan)
     if wants_nsd or hd95:
         grid = _grid_spacing(gts.ndim, spacing, corrected)
-        distances = _SurfaceScores(gts, segs, grid, corrected, tolerance, wants_nsd, hd95)
-        nsds, hds = np.array([distances(label, counts) for label in labels]).reshape(-1, 2).T
+        asked = tolerance if wants_nsd else None
+        nsds, hds = _surface_scores(gts, segs, counts, labels, grid, asked, hd95)
     case_nsd = float(nsds.mean()) if wants_nsd and len(labels) else float("nan")
     if nsd and not wants_nsd:
         case_nsd = 0.0
@@ -130,34 +138,53 @@ def score_case(
     )
 
 
-class _SurfaceScores:
-    """NSD and HD95 of one label at a time, on the box that holds both of its masks."""
+def _surface_scores(
+    gts: np.ndarray,
+    segs: np.ndarray,
+    counts: VoxelCounts,
+    labels: Sequence[int],
+    spacing: tuple[float, ...],
+    tolerance: float | None,
+    hd95: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """NSD (NaN without tolerance) and HD95 (NaN unless asked for) of each of the labels."""
+    nsds, hds = np.full((2, len(labels)), np.nan)
+    index = {label: i for i, label in enumerate(labels)}
+    if tolerance is not None:
+        # Nothing to measure a distance to: the whole surface is out of tolerance.
+        one_sided = [
+            i for label, i in index.items() if bool(counts.gt[label]) != bool(counts.seg[label])
+        ]
+        nsds[one_sided] = 0
+    common = [label for label in labels if counts.gt[label] and counts.seg[label]]
+    if not common:
+        return nsds, hds
+    where = _foreground(gts, segs)
+    gts, segs = gts[where], segs[where]
+    if len(spacing) > gts.ndim:  # the challenge's slab
+        gts, segs = gts[..., None], segs[..., None]
+    limit = np.inf if hd95 or tolerance is None else tolerance
+    for label, distances in surface.label_distances(gts, segs, common, spacing, limit):
+        if tolerance is not None:
+            nsds[index[label]] = surface.surface_dice(distances, tolerance)
+        if hd95:
+            hds[index[label]] = surface.robust_hausdorff(distances, 95)
+    return nsds, hds
 
-    def __init__(self, gts, segs, spacing, corrected, tolerance, nsd, hd95):
-        from scipy import ndimage
 
-        self.arrays = (_as_labels(gts, "ground truth"), _as_labels(segs, "masks"))
-        self.boxes = [ndimage.find_objects(array) for array in self.arrays]
-        self.spacing, self.tolerance, self.nsd, self.hd95 = spacing, tolerance, nsd, hd95
-        self.slab = gts.ndim == 2 and not corrected
-
-    def __call__(self, label: int, counts: VoxelCounts) -> tuple[float, float]:
-        if not counts.gt[label] or not counts.seg[label]:
-            # Nothing to measure a distance to: the whole surface is out of tolerance.
-            empty = not counts.gt[label] and not counts.seg[label]
-            return (float("nan") if empty or not self.nsd else 0.0), float("nan")
-        boxes = [found[label - 1] for found in self.boxes]
-        crop = tuple(
-            slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(*boxes, strict=True)
-        )
-        gt, seg = (array[crop] == label for array in self.arrays)
-        if self.slab:
-            gt, seg = gt[..., None], seg[..., None]
-        limit = np.inf if self.hd95 else self.tolerance
-        distances = surface.surface_distances(gt, seg, self.spacing, limit)
-        nsd = surface.surface_dice(distances, self.tolerance) if self.nsd else float("nan")
-        hd = surface.robust_hausdorff(distances, 95) if self.hd95 else float("nan")
-        return nsd, hd
+def _foreground(gts: np.ndarray, segs: np.ndarray) -> tuple[slice, ...]:
+    """The box that holds every label of either map, at least one of which is not empty."""
+    shape = gts.shape[-2:]
+    slices = list(zip(gts.reshape(-1, *shape), segs.reshape(-1, *shape), strict=True))
+    inhabited = [z for z, (a, b) in enumerate(slices) if a.any() or b.any()]
+    plane = np.zeros(shape, gts.dtype)
+    for z in inhabited:
+        plane |= slices[z][0]
+        plane |= slices[z][1]
+    found = [np.flatnonzero(plane.any(axis=axis)).tolist() for axis in (1, 0)]
+    if gts.ndim == 3:
+        found.insert(0, inhabited)
+    return tuple(slice(axis[0], axis[-1] + 1) for axis in found)
 
 
 def _labels(counts: VoxelCounts, corrected: bool) -> list[int]:
@@ -196,7 +223,20 @@ def _notes(counts, labels, corrected, case_dsc, hds) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _as_labels(array: np.ndarray, what: str) -> np.ndarray:
+def _label_maps(gts: np.ndarray, segs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both as the same unsigned type, the smallest that holds them. Raises ValueError."""
+    gts, segs = _whole_numbers(gts, "ground truth"), _whole_numbers(segs, "masks")
+    if gts.shape != segs.shape:
+        raise ValueError(
+            f"the masks are {_size(segs)} but the ground truth is {_size(gts)}; "
+            "both must lie on the same grid"
+        )
+    highest = max(int(array.max(initial=0)) for array in (gts, segs))
+    kind = np.uint8 if highest < 256 else np.uint16
+    return gts.astype(kind, copy=False), segs.astype(kind, copy=False)
+
+
+def _whole_numbers(array: np.ndarray, what: str) -> np.ndarray:
     array = np.asarray(array)
     if array.dtype == bool:
         return array.view(np.uint8)

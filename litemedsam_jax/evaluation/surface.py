@@ -1,18 +1,24 @@
-"""Distances between the surfaces of two masks, as DeepMind's `surface-distance` defines them.
+"""Distances between the surfaces of masks, as DeepMind's `surface-distance` defines them.
 
-Surface elements, their areas and the scores made of them come from that package. The distances are
-found with a k-d tree over the border points instead of the package's two distance maps: those hold
-some 40 bytes a voxel (6 GB for a mask that spans 600x512x512), and call names that SciPy 2 drops.
-A test holds both to the same numbers.
+The areas of surface elements and the scores made of them come from that package. Its distance maps
+are not made: they hold some 40 bytes a voxel (6 GB for a mask that spans 600x512x512), one pair of
+them a label, and call names that SciPy 2 drops. Instead each element looks at the corners around
+it, nearest first, for an element of the other mask; a k-d tree finds what lies further. A test
+holds both to the same numbers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
 
+from litemedsam_jax.evaluation.elements import Elements, Lattice, elements_of
+
 SurfaceDistances: TypeAlias = dict[str, np.ndarray]
+
+# Corners looked at before the k-d tree takes over: what is further is rare, or a small spacing.
+_LOOKED_AT = 300
 
 
 def surface_distances(
@@ -23,24 +29,44 @@ def surface_distances(
     `gt` and `seg` are boolean, of one shape, 2D or 3D, neither of them empty; `spacing` is in the
     order of their axes. Distances over `limit` come out as infinite, which spares the search.
 
-    Returns what `surface_distance.compute_surface_distances` does: distances (same unit as
-    `spacing`), ascending, with the area (3D) or length (2D) of each element.
+    Returns what `surface_distance.compute_surface_distances` does, in the order of the voxels:
+    distances (same unit as `spacing`), with the area (3D) or length (2D) of each element.
     """
-    codes_gt, table = _codes(gt, spacing)
-    codes_seg, _ = _codes(seg, spacing)
-    border_gt, border_seg = (table[codes] > 0 for codes in (codes_gt, codes_seg))
-    points_gt, points_seg = np.argwhere(border_gt), np.argwhere(border_seg)
-    areas_gt, areas_seg = table[codes_gt[border_gt]], table[codes_seg[border_seg]]
-    scale = np.asarray(spacing, np.float64)
-    to_seg = _nearest(points_gt, points_seg, border_seg, scale, limit)
-    to_gt = _nearest(points_seg, points_gt, border_gt, scale, limit)
-    order_gt, order_seg = np.lexsort((areas_gt, to_seg)), np.lexsort((areas_seg, to_gt))
-    return {
-        "distances_gt_to_pred": to_seg[order_gt],
-        "distances_pred_to_gt": to_gt[order_seg],
-        "surfel_areas_gt": areas_gt[order_gt],
-        "surfel_areas_pred": areas_seg[order_seg],
-    }
+    gts, segs = gt.view(np.uint8), seg.view(np.uint8)
+    return next(distances for _, distances in label_distances(gts, segs, [1], spacing, limit))
+
+
+def label_distances(
+    gts: np.ndarray,
+    segs: np.ndarray,
+    labels: Sequence[int],
+    spacing: Sequence[float],
+    limit: float = np.inf,
+) -> Iterator[tuple[int, SurfaceDistances]]:
+    """`surface_distances` of each of the labels, which must all occur in both maps.
+
+    gts, segs: unsigned label maps of one shape, (H, W) or (D, H, W).
+    """
+    wanted = np.zeros(int(max(gts.max(), segs.max())) + 1, bool)
+    wanted[list(labels)] = True
+    weights, areas = _tables(tuple(spacing))
+    offsets, lengths = _neighbourhood(tuple(spacing), min(limit, _search_radius(spacing)))
+    *maps, weights, offsets, scale = _as_slices(gts, segs, weights, offsets, spacing)
+    lattice = Lattice(maps[0].shape, tuple(np.abs(offsets).max(axis=0).tolist()))
+    gt_elements, seg_elements = (elements_of(m, wanted, weights, lattice) for m in maps)
+    steps = list(zip(lattice.steps(offsets).tolist(), lengths.tolist(), strict=True))
+    search = _Search(lattice, steps, scale, limit)
+    for label in labels:
+        gt, seg = gt_elements.pop(label), seg_elements.pop(label)
+        yield (
+            label,
+            {
+                "distances_gt_to_pred": search(gt, seg),
+                "distances_pred_to_gt": search(seg, gt),
+                "surfel_areas_gt": areas[gt.codes],
+                "surfel_areas_pred": areas[seg.codes],
+            },
+        )
 
 
 def surface_dice(distances: SurfaceDistances, tolerance: float) -> float:
@@ -54,10 +80,62 @@ def robust_hausdorff(distances: SurfaceDistances, percent: float) -> float:
     """The distance that `percent` of either surface stays within; the larger of both directions."""
     from surface_distance import metrics
 
-    return float(metrics.compute_robust_hausdorff(distances, percent))
+    ascending: SurfaceDistances = {}
+    for lengths, areas in (
+        ("distances_gt_to_pred", "surfel_areas_gt"),
+        ("distances_pred_to_gt", "surfel_areas_pred"),
+    ):
+        order = np.lexsort((distances[areas], distances[lengths]))
+        ascending |= {name: distances[name][order] for name in (lengths, areas)}
+    return float(metrics.compute_robust_hausdorff(ascending, percent))
 
 
-@lru_cache(maxsize=16)  # as slow to make as a small label is to score
+class _Search:
+    """Finds, for each element, how far the nearest of some others is."""
+
+    def __init__(
+        self,
+        lattice: Lattice,
+        steps: Sequence[tuple[int, float]],
+        scale: np.ndarray,
+        limit: float,
+    ):
+        """steps: differences of positions and their lengths, ascending, the first one zero.
+        scale: mm a step along each axis of the lattice."""
+        self.lattice, self.steps, self.scale, self.limit = lattice, steps, scale, limit
+        self.marked = np.zeros(lattice.size, bool)
+
+    def __call__(self, elements: Elements, targets: Elements) -> np.ndarray:
+        distances = np.full(len(elements.positions), np.inf)
+        self.marked[targets.positions] = True
+        left, positions = np.arange(len(distances)), elements.positions.astype(np.intp)
+        for step, length in self.steps:
+            hit = self.marked[positions + step]
+            distances[left[hit]] = length
+            left, positions = left[~hit], positions[~hit]
+            if not len(left):
+                break
+        self.marked[targets.positions] = False
+        if len(left) and self.limit > self.steps[-1][1]:
+            distances[left] = self._far(positions, targets.positions)
+        return distances
+
+    def _far(self, positions: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        from scipy.spatial import cKDTree
+
+        points, others = (self.lattice.indices(p) for p in (positions, targets))
+        # Points of a grid need no balancing: the tree is built in half the time, searched as fast.
+        tree = cKDTree(others * self.scale, balanced_tree=False, compact_nodes=False)
+        bound = self.limit * (1 + 1e-9)  # what is exactly at the limit is wanted
+        _, found = tree.query(points * self.scale, distance_upper_bound=bound)
+        near = found < len(others)
+        distances = np.full(len(points), np.inf)
+        # From the grid steps, not from the tree's scaled coordinates: exactly the tolerance stays.
+        distances[near] = _length((others[found[near]] - points[near]) * self.scale)
+        return distances
+
+
+@lru_cache(maxsize=16)  # as slow to make as a small case is to score
 def _tables(spacing: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
     """The weights of a corner's 4 or 8 voxels in its code, and the surface's area for each code."""
     from surface_distance import lookup_tables as tables
@@ -69,41 +147,34 @@ def _tables(spacing: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
     return tables.ENCODE_NEIGHBOURHOOD_3D_KERNEL, np.asarray(areas)
 
 
-def _codes(mask: np.ndarray, spacing: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """For each corner between voxels, which of its 4 or 8 voxels are in the mask; and the table of
-    the surface's area at such a corner, which is 0 inside and outside alone."""
-    weights, areas = _tables(tuple(spacing))
-    # A margin of zeros on every side, so that each corner sees all of its voxels.
-    voxels = np.pad(mask, 1).view(np.uint8)
-    codes = np.zeros([n - 1 for n in voxels.shape], np.uint8)
-    for corner in np.ndindex(weights.shape):
-        window = tuple(slice(c, c + n) for c, n in zip(corner, codes.shape, strict=True))
-        codes += voxels[window] * np.uint8(weights[corner])
-    return codes, areas
+def _search_radius(spacing: Sequence[float]) -> float:
+    """Of the circle or ball that holds about `_LOOKED_AT` corners."""
+    content = _LOOKED_AT * float(np.prod(spacing))
+    return (content / np.pi) ** 0.5 if len(spacing) == 2 else (content * 0.75 / np.pi) ** (1 / 3)
 
 
-def _nearest(
-    points: np.ndarray,
-    targets: np.ndarray,
-    is_target: np.ndarray,
-    scale: np.ndarray,
-    limit: float,
-) -> np.ndarray:
-    """Distance from each grid point to the nearest target; a point that is one needs no search."""
-    from scipy.spatial import cKDTree
+@lru_cache(maxsize=16)
+def _neighbourhood(spacing: tuple[float, ...], radius: float) -> tuple[np.ndarray, np.ndarray]:
+    """The offsets (N, 2 or 3) at most `radius` long, nearest first, and their lengths (N,)."""
+    reach = [int(radius / s) + 1 for s in spacing]
+    offsets = np.array(list(np.ndindex(*(2 * r + 1 for r in reach)))) - reach
+    lengths = _length(offsets * np.asarray(spacing))
+    order = np.argsort(lengths, kind="stable")
+    order = order[lengths[order] <= radius]
+    return offsets[order], lengths[order]
 
-    distances = np.zeros(len(points))
-    apart = np.flatnonzero(~is_target[tuple(points.T)])
-    if not len(apart):
-        return distances
-    # Points of a grid need no balancing: the tree is built in half the time and searched as fast.
-    tree = cKDTree(targets * scale, balanced_tree=False, compact_nodes=False)
-    bound = limit * (1 + 1e-9)  # what is exactly at the limit is wanted
-    away = points[apart]
-    _, found = tree.query(away * scale, distance_upper_bound=bound)
-    near = found < len(targets)
-    distances[apart[~near]] = np.inf
-    # From the grid steps, not from the tree's scaled coordinates: exactly the tolerance stays so.
-    steps = (targets[found[near]] - away[near]) * scale
-    distances[apart[near]] = np.sqrt((steps**2).sum(axis=1))
-    return distances
+
+def _length(vectors: np.ndarray) -> np.ndarray:
+    return np.sqrt((vectors**2).sum(axis=1))
+
+
+def _as_slices(gts, segs, weights, offsets, spacing):
+    """All as (D, H, W): a picture is one slice, a slab one voxel thick (H, W, 1) as well."""
+    scale = np.asarray(spacing, np.float64)
+    if gts.ndim == 2:
+        flat = np.pad(offsets, ((0, 0), (1, 0)))
+        return gts[None], segs[None], weights[None], flat, np.array([1.0, *scale])
+    if gts.shape[2] > 1:
+        return gts, segs, weights, offsets, scale
+    turned = (a.transpose(2, 0, 1) for a in (gts, segs, weights))
+    return *turned, offsets[:, [2, 0, 1]], scale[[2, 0, 1]]
