@@ -134,10 +134,8 @@ def main() -> None:
             seconds, processor = (median(r[i] for r in results) for i in (0, 1))
             floor = processor if "compress" in step else floor
             peak = max(r[2] for r in results)
-            print(
-                f"| {step} | {seconds:.2f} | {processor:.2f} | {processor / floor:.2f} | {peak:.0f} |",
-                flush=True,
-            )
+            row = f"{seconds:.2f} | {processor:.2f} | {processor / floor:.2f} | {peak:.0f}"
+            print(f"| {step} | {row} |", flush=True)
 
 
 if __name__ == "__main__":
