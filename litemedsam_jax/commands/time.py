@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--memory", default="8g", help="limit of a container (default: %(default)s)")
     add(
         "--command",
+        type=_words,
         default="sh predict.sh",
         metavar="WORDS",
         help="what the container runs (default: %(default)s)",
@@ -56,8 +57,7 @@ def run(args: argparse.Namespace) -> int:
         engine = timing.find_engine(args.engine)
         if args.load:
             timing.load_image(engine, args.load)
-        command = tuple(shlex.split(args.command))
-        container = timing.Container(engine, args.image, args.memory, command, args.timeout)
+        container = timing.Container(engine, args.image, args.memory, args.command, args.timeout)
         timing.demand_image(container)
         seconds, failed = _time_all(container, cases, args.output_dir)
     except (OSError, RuntimeError) as error:
@@ -70,6 +70,13 @@ def run(args: argparse.Namespace) -> int:
     for name, reason in failed.items():
         print(f"{name}: FAILED: {reason}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _words(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
 
 
 def _time_all(

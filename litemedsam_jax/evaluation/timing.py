@@ -42,7 +42,8 @@ def load_image(engine: str, archive: Path) -> None:
 
 
 def demand_image(container: Container) -> None:
-    """Raises RuntimeError if the engine does not have the image."""
+    """Raises RuntimeError if the engine does not answer or does not have the image."""
+    _engine([container.engine, "version"], f"{container.engine} does not answer; is it running?")
     what = f"there is no image '{container.image}'; build it, or load it with --load FILE"
     _engine([container.engine, "image", "inspect", container.image], what)
 
@@ -96,6 +97,7 @@ def _engine(arguments: list[str], what: str, container: Container | None = None)
         timeout=container.timeout if container else None,
     )
     if done.returncode:
-        words = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
+        lines = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()
+        words = lines[0 if done.returncode == 125 else -1]  # 125: the engine itself; usage follows
         killed = " (killed: out of memory?)" if done.returncode == 137 else ""
         raise RuntimeError(f"{what}: exit status {done.returncode}{killed}: {words}")

@@ -135,6 +135,8 @@ def test_compare_without_truth_measures_agreement(demo):
 _ENGINE = """#!{python}
 import pathlib, shutil, sys
 words = sys.argv[1:]
+if words == ["version"]:
+    sys.exit()
 if words[:2] == ["image", "inspect"]:
     sys.exit(words[2] != "good")
 assert "--network" in words and "--memory" in words
@@ -176,3 +178,10 @@ def test_time_says_that_the_image_is_missing(engine, tmp_path, capsys):
     np.savez(tmp_path / "a.npz", imgs=np.zeros(3))
     assert main(["time", "--image", "none", "-i", str(tmp_path), "-o", f"{tmp_path}/out"]) == 2
     assert "there is no image 'none'" in capsys.readouterr().err
+
+
+def test_time_tells_an_engine_that_does_not_run_from_a_missing_image(engine, tmp_path, capsys):
+    engine.write_text("#!/bin/sh\necho Cannot connect to the Docker daemon >&2\nexit 1\n")
+    np.savez(tmp_path / "a.npz", imgs=np.zeros(3))
+    assert main(["time", "--image", "good", "-i", str(tmp_path), "-o", f"{tmp_path}/out"]) == 2
+    assert "does not answer" in capsys.readouterr().err
