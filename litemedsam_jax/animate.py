@@ -16,13 +16,13 @@ def scroll(
     segs: np.ndarray | None,
     spacing: Sequence[float] | np.ndarray | None = None,
     names: Sequence[str] | None = None,
+    direction: Sequence[float] | np.ndarray | None = None,
 ) -> Iterator[np.ndarray]:
     """Each slice of a volume, drawn as in `visualize.case_overlay`; all frames of one size."""
     labels = visualize.labels_of(boxes, segs)
-    ratio = visualize.aspect(spacing)
+    shown = visualize.Upright(image, boxes, segs, spacing, direction)
     for z in range(len(image)):
-        tile = visualize.slice_tile(image, boxes, segs, z, ratio)
-        yield visualize.with_legend(tile, labels, names)
+        yield visualize.with_legend(shown.tile(z), labels, names)
 
 
 def write_scroll(path: str | Path, frames: Iterator[np.ndarray], per_second: float = 8) -> None:
@@ -67,11 +67,12 @@ def write_case(
     """Writes a case's overlay by the path's suffix: volumes as .gif or .mp4 scroll, else a picture.
 
     A picture's case, which has nothing to scroll through, becomes PNG whatever the suffix. options:
-    as of `visualize.case_overlay`; a scroll knows `names` alone.
+    as of `visualize.case_overlay`; a scroll knows `names` and `direction` alone.
     """
     moving = path.suffix.lower() in (".gif", ".mp4")
     if moving and visualize.is_volume(image, boxes, segs):
-        write_scroll(path, scroll(image, boxes, segs, spacing, options.get("names")))
+        known = {name: options.get(name) for name in ("names", "direction")}
+        write_scroll(path, scroll(image, boxes, segs, spacing, **known))
         return
     target = path.with_suffix(".png") if moving else path
     visualize.write_overlay(target, image, boxes, segs, spacing, **options)

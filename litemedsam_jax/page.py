@@ -41,6 +41,12 @@ def titled(title: str, picture: np.ndarray) -> np.ndarray:
     return below([_line(title, picture.shape[1]), picture], gap=0)
 
 
+def letter(picture: np.ndarray, text: str, corner: tuple[int, int]) -> None:
+    """Writes into the picture, legible on black and on white; corner: lower left, x and y."""
+    for ink, line in ((_BACKGROUND, 3), (_TEXT, 1)):
+        cv2.putText(picture, _plain(text), corner, FONT, 0.45, ink, line, cv2.LINE_AA)
+
+
 def legend(entries: Sequence[tuple[Colour, str]], width: int) -> np.ndarray:
     """Colours with their meaning, wrapped to `width`; past four lines the rest is counted."""
     lines = [_line("", width)]

@@ -12,6 +12,7 @@ import numpy as np
 
 from litemedsam_jax import page
 from litemedsam_jax.files import replacing
+from litemedsam_jax.orientation import Turn, turn_of
 
 # RGB, told apart on grey and on tissue, neighbours far from each other. Label k: (k - 1) mod 20.
 COLOURS = (
@@ -76,6 +77,7 @@ def case_overlay(
     gts: np.ndarray | None = None,
     names: Sequence[str] | None = None,
     slices: int = 4,
+    direction: Sequence[float] | np.ndarray | None = None,
 ) -> np.ndarray:
     """A case as one picture: image beside image with contours and boxes, and a legend.
 
@@ -83,16 +85,16 @@ def case_overlay(
     colour where `segs` (or 4-column boxes) say that it is. boxes: (N, 4) or (N, 6) x_min, y_min,
     z_min, x_max, y_max, z_max, inclusive. spacing: x, y, z; only the ratio x : y is used. gts: adds
     a third panel with the ground truth. names: of labels 1, 2, ... for the legend. slices: of a
-    volume, spread over the boxed range, the middle one always among them.
+    volume, spread over the boxed range, the middle one always among them. direction: of a volume's
+    axes, nine numbers (LPS): slices are turned upright by it, see `orientation`.
     """
-    volume = is_volume(image, boxes, segs)
-    ratio = aspect(spacing)
-    if not volume:
-        tiles = [_tile(image, boxes, segs, gts, ratio, 640, "")]
+    if not is_volume(image, boxes, segs):
+        tiles = [_tile(image, boxes, segs, gts, aspect(spacing), 640, "")]
     else:
         chosen = _slices(image, boxes, segs if segs is not None else gts, slices)
         side = 640 if len(chosen) == 1 else 400
-        tiles = [slice_tile(image, boxes, segs, z, ratio, gts=gts, side=side) for z in chosen]
+        shown = Upright(image, boxes, segs, spacing, direction, gts)
+        tiles = [shown.tile(z, side) for z in chosen]
     rows = [page.beside(tiles[i : i + 2]) for i in range(0, len(tiles), 2)]
     return with_legend(page.below(rows), labels_of(boxes, segs, gts), names)
 
@@ -119,20 +121,24 @@ def write_picture(path: str | Path, picture: np.ndarray) -> None:
         beside.write_bytes(data.tobytes())
 
 
-def slice_tile(
-    image: np.ndarray,
-    boxes: np.ndarray | None,
-    segs: np.ndarray | None,
-    z: int,
-    ratio: float,
-    *,
-    gts: np.ndarray | None = None,
-    side: int = 400,
-) -> np.ndarray:
-    """Slice z of a volume as `case_overlay` draws it; ratio as of `aspect`, side in pixels."""
-    seg, gt = (None if labels is None else labels[z] for labels in (segs, gts))
-    title = f"slice {z} of 0-{len(image) - 1}"
-    return _tile(image[z], boxes_on_slice(boxes, z), seg, gt, ratio, side, title)
+class Upright:
+    """A volume with its boxes and masks, turned for display; arguments as of `case_overlay`."""
+
+    def __init__(self, image, boxes, segs, spacing=None, direction=None, gts=None):
+        self.turn: Turn = turn_of(direction)
+        self.image = self.turn.array(image)
+        self.segs, self.gts = (None if a is None else self.turn.array(a) for a in (segs, gts))
+        self.boxes = None if boxes is None else self.turn.boxes(boxes, image.shape)
+        self.ratio = aspect(None if spacing is None else self.turn.spacing(spacing))
+
+    def tile(self, z: int, side: int = 400) -> np.ndarray:
+        """Slice z as `case_overlay` draws it, its longer side that many pixels."""
+        seg, gt = (None if labels is None else labels[z] for labels in (self.segs, self.gts))
+        title = f"slice {z} of 0-{len(self.image) - 1}"
+        title += f", {self.turn.plane}" if self.turn.plane else ""
+        boxes = boxes_on_slice(self.boxes, z)
+        sides = (self.turn.left, self.turn.top)
+        return _tile(self.image[z], boxes, seg, gt, self.ratio, side, title, sides)
 
 
 def with_legend(
@@ -152,20 +158,24 @@ def panels(
     masks: Mapping[str, np.ndarray | None],
     ratio: float = 1.0,
     side: int = 480,
+    sides: tuple[str, str] = ("", ""),
 ) -> np.ndarray:
     """One picture or slice (H, W[, 3]) bare, then once with each of the masks, all titled.
 
     boxes: (N, 4), drawn on all but a panel called `ground truth`. ratio: as of `aspect`. side: the
-    longer side of a panel in pixels.
+    longer side of a panel in pixels. sides: letters at the left and the top edge, R, A, ...
     """
     height, width = image.shape[0] * ratio, image.shape[1]
     scale = side / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    drawn = [page.titled("image", overlay(image, None, size=size))]
+    drawn = {"image": overlay(image, None, size=size)}
     for name, labels in masks.items():
         prompts = None if name.startswith("ground truth") else boxes
-        drawn.append(page.titled(name, overlay(image, labels, prompts, size=size)))
-    return page.beside(drawn)
+        drawn[name] = overlay(image, labels, prompts, size=size)
+    for picture in drawn.values():
+        page.letter(picture, sides[0], (4, size[1] // 2 + 5))
+        page.letter(picture, sides[1], (size[0] // 2 - 5, 15))
+    return page.beside([page.titled(name, picture) for name, picture in drawn.items()])
 
 
 def is_volume(image: np.ndarray, boxes: np.ndarray | None, segs: np.ndarray | None) -> bool:
@@ -222,9 +232,11 @@ def _smooth_part(
     return (int(first[0]), int(first[1])), soft >= 0.5
 
 
-def _tile(image, boxes, segs, gts, ratio: float, side: int, title: str) -> np.ndarray:
+def _tile(
+    image, boxes, segs, gts, ratio: float, side: int, title: str, sides=("", "")
+) -> np.ndarray:
     masks = {"boxes and masks": segs} | ({} if gts is None else {"ground truth": gts})
-    tile = panels(image, boxes, masks, ratio, side)
+    tile = panels(image, boxes, masks, ratio, side, sides)
     return page.titled(title, tile) if title else tile
 
 

@@ -18,7 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # What each room may import, besides itself and the small shared tools below. A room that is not
 # listed fails the test: whoever builds one says where it stands.
-TOOLS = {"files", "parallel", "page", "startup"}
+TOOLS = {"files", "parallel", "page", "orientation", "startup"}
 ROOMS = {
     "__init__": {"inference"},  # the public names, on request
     "__main__": {"cli"},
@@ -26,6 +26,7 @@ ROOMS = {
     "files": set(),
     "parallel": set(),
     "page": set(),
+    "orientation": set(),
     "startup": set(),
     "models": {"config"},
     "weights": {"config", "models"},

@@ -115,7 +115,8 @@ def _draw_case(args: argparse.Namespace, rank: str, paired: "Paired", a: "Pair",
     from litemedsam_jax.visualize import write_picture
 
     name = naming.stem_of(paired.case)
-    case = read_npz(args.images / f"{name}.npz", ("imgs",), ("boxes", "spacing"))
+    about = ("boxes", "spacing", "direction")
+    case = read_npz(args.images / f"{name}.npz", ("imgs",), about)
     gts, segs_a, _ = batch.read_pair(a)
     _, segs_b, _ = batch.read_pair(b)
     masks = {
@@ -124,7 +125,8 @@ def _draw_case(args: argparse.Namespace, rank: str, paired: "Paired", a: "Pair",
     }
     if args.gt_dir:
         masks["ground truth"] = gts
-    drawn = comparison.picture(case["imgs"], case.get("boxes"), case.get("spacing"), masks)
+    boxes, spacing, direction = map(case.get, about)
+    drawn = comparison.picture(case["imgs"], boxes, spacing, masks, direction)
     path = args.pictures / f"{rank}_{name}.png"
     write_picture(path, drawn)
     return path

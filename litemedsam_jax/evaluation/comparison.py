@@ -103,16 +103,20 @@ def picture(
     boxes: np.ndarray | None,
     spacing: np.ndarray | None,
     masks: Mapping[str, np.ndarray],
+    direction: np.ndarray | None = None,
 ) -> np.ndarray:
     """The case's middle slice with each set of masks in a panel of its own, RGB uint8.
 
-    masks: name -> labels of the image's grid, drawn in this order.
+    masks: name -> labels of the image's grid, drawn in this order. direction: of a volume's axes,
+    see `orientation`.
     """
     from litemedsam_jax import visualize
 
-    first = next(iter(masks.values()))
-    if visualize.is_volume(image, boxes, first):
-        z = visualize.middle_slice(image, boxes, list(masks.values())[-1])
-        image, boxes = image[z], visualize.boxes_on_slice(boxes, z)
-        masks = {f"{name}, slice {z}": labels[z] for name, labels in masks.items()}
-    return visualize.panels(image, boxes, masks, visualize.aspect(spacing))
+    *_, last = masks.values()
+    if not visualize.is_volume(image, boxes, last):
+        return visualize.panels(image, boxes, masks, visualize.aspect(spacing))
+    z = visualize.middle_slice(image, boxes, last)
+    shown = visualize.Upright(image, boxes, last, spacing, direction)
+    turn, flat = shown.turn, visualize.boxes_on_slice(shown.boxes, z)
+    masks = {f"{name}, slice {z}": turn.array(labels)[z] for name, labels in masks.items()}
+    return visualize.panels(shown.image[z], flat, masks, shown.ratio, sides=(turn.left, turn.top))

@@ -12,7 +12,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -59,6 +59,7 @@ class Case:
         gts: labels of the image's shape (without colour), or None.
         spacing: (3,) x, y, z in mm, or None.
         warnings: what was mended on the way, for the log.
+        direction: of a volume's axes in the patient as the file has it, to draw it upright.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Case:
     gts: np.ndarray | None = None
     spacing: np.ndarray | None = None
     warnings: tuple[str, ...] = ()
+    direction: np.ndarray | None = None
 
     @property
     def is_volume(self) -> bool:
@@ -86,8 +88,10 @@ def read_case(path: Path, prompts: str = "boxes") -> Case:
     wanted = "boxes" if prompts == "boxes" else "gts"
     if path.exists() and not path.is_file():  # a named pipe would be waited for without end
         raise CaseError("it is no file (a folder or a device); expected an npz file")
-    arrays = read_arrays(path, ("imgs", wanted), ("spacing",))
-    return check_case(path.stem, arrays["imgs"], arrays.get("spacing"), **{wanted: arrays[wanted]})
+    arrays = read_arrays(path, ("imgs", wanted), ("spacing", "direction"))
+    prompt = {wanted: arrays[wanted]}
+    case = check_case(path.stem, arrays["imgs"], arrays.get("spacing"), **prompt)
+    return replace(case, direction=arrays.get("direction"))
 
 
 def check_case(

@@ -56,14 +56,9 @@ def draw(path: Path, file: OpenFile, segs: np.ndarray) -> None:
     """Writes the overlay, turned as a radiologist expects it."""
     from litemedsam_jax.animate import write_case
 
-    shown = direct.FileCase(
-        file.found.path,
-        file.found.name,
-        file.case.image,
-        file.case.boxes if file.case.boxes is not None else file.found.boxes,
-        file.found.labels,
-        file.found.geometry,
-    )
-    imgs, boxes, masks = direct.upright(shown, segs)
+    boxes = file.case.boxes if file.case.boxes is not None else file.found.boxes
     names = [f"{box}: label {label}" for box, label in enumerate(file.found.labels, start=1)]
-    write_case(path, imgs, boxes, masks, file.case.spacing, names=names)
+    geometry = file.found.geometry
+    direction = None if geometry is None else geometry.direction
+    image = file.case.image
+    write_case(path, image, boxes, segs, file.case.spacing, names=names, direction=direction)

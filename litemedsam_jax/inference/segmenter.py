@@ -146,4 +146,5 @@ def _write_overlay(path: Path, case: Case, file: "OpenFile | None", segs: np.nda
         return
     from litemedsam_jax.animate import write_case
 
-    write_case(path, case.image, case.boxes, segs, case.spacing, gts=case.gts)
+    more = {"gts": case.gts, "direction": case.direction}
+    write_case(path, case.image, case.boxes, segs, case.spacing, **more)

@@ -134,23 +134,6 @@ def write_labels_like(case: FileCase, segs: np.ndarray, folder: str | Path) -> P
     return path
 
 
-def upright(case: FileCase, segs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Image, boxes and masks turned for display: patient's left at the right, front at the top.
-
-    For volumes stored back to front along x or y (NIfTI often is); others come back as they are.
-    """
-    imgs, boxes = case.imgs, case.boxes.copy()
-    if case.geometry is None:
-        return imgs, boxes, segs
-    axes = np.reshape(case.geometry.direction, (3, 3))
-    for axis, array_axis in ((0, 2), (1, 1)):
-        if axes[axis, axis] < -0.5:
-            last = imgs.shape[array_axis] - 1
-            boxes[:, [axis, axis + 3]] = last - boxes[:, [axis + 3, axis]]
-            imgs, segs = np.flip(imgs, array_axis), np.flip(segs, array_axis)
-    return imgs, boxes, segs
-
-
 def find_boxes(image: Path, source: Path) -> Path:
     """The file that holds an image's boxes: `source`, or the one in it that is named like it."""
     if not source.exists():

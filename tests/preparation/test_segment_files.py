@@ -151,16 +151,3 @@ def test_images_and_masks_in_one_folder_find_each_other(tmp_path):
     assert direct.find_boxes(paths[2], tmp_path) == paths[3]
     assert direct.find_boxes(paths[4], tmp_path) == paths[5]
     assert direct.without_boxes(paths[:5], tmp_path) == [paths[0], paths[2], paths[4]]
-
-
-def test_overlays_stand_upright(oblique, anatomy, organs, tmp_path):
-    sitk.WriteImage(oblique(anatomy), str(tmp_path / "ct.nii.gz"))
-    (tmp_path / "b.json").write_text("[[8, 10, 3, 17, 19, 8]]")
-    case = direct.read_case_from_file(
-        tmp_path / "ct.nii.gz", direct.FileOptions(tmp_path / "b.json")
-    )
-    imgs, boxes, segs = direct.upright(case, organs)
-    np.testing.assert_array_equal(imgs, case.imgs[:, ::-1, ::-1])
-    np.testing.assert_array_equal(segs, organs[:, ::-1, ::-1])
-    x0, y0, z0, x1, y1, z1 = boxes[0].astype(int)
-    assert (segs[z0 : z1 + 1, y0 : y1 + 1, x0 : x1 + 1] == 1).all()
