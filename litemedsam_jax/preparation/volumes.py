@@ -7,7 +7,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from litemedsam_jax.files import replacing
-from litemedsam_jax.preparation import dicom, naming
+from litemedsam_jax.preparation import dicom, naming, nifti
 from litemedsam_jax.preparation.geometry import SAME_PLACE, Geometry
 
 
@@ -22,14 +22,20 @@ class Volume:
 def read_volume(path: str | Path) -> Volume:
     """Reads a volume file or a DICOM series (folder or one of its files).
 
-    A two-dimensional file becomes one slice. Raises ValueError, saying what to do, on anything
-    that is not one grey or RGB volume, and FileNotFoundError.
+    A two-dimensional file becomes one slice; infinities in NIfTI files come out as NaN. Raises
+    ValueError, saying what to do, on anything that is not one grey or RGB volume, and
+    FileNotFoundError.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: there is no such file or folder")
     image = dicom.read_series(path) if naming.kind_of(path) == "dicom" else _read_image(path)
-    return _as_volume(image, path)
+    volume = _as_volume(image, path)
+    if volume.array.dtype.kind == "f" and naming.suffix_of(path) in (".nii", ".nii.gz"):
+        # ITK has made them 0; whoever uses the values must know.
+        hidden = nifti.unusable_values(path)
+        volume.array.reshape(-1)[hidden[hidden < volume.array.size]] = np.nan
+    return volume
 
 
 def read_labels(path: str | Path) -> Volume:
@@ -41,7 +47,10 @@ def read_labels(path: str | Path) -> Volume:
     if array.dtype.kind == "f":
         whole = np.round(array)
         if not np.isfinite(array).all() or np.abs(array - whole).max(initial=0) > 1e-3:
-            raise ValueError(f"{path}: holds fractions or NaN, so it is no label map")
+            raise ValueError(
+                f"{path}: holds fractions or NaN, so it is no label map; write whole numbers, 0 "
+                "where there is nothing"
+            )
         array = whole
     low, high = int(array.min(initial=0)), int(array.max(initial=0))
     if low < 0 or high > 65535:

@@ -76,6 +76,27 @@ def test_four_dimensions_are_told(tmp_path):
         volumes.read_volume(tmp_path / "time.nii.gz")
 
 
+@pytest.mark.parametrize("name", ["hole.nii.gz", "hole.nii", "hole.nrrd"])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_nan_is_seen_where_it_is(tmp_path, name, kind):
+    array = np.arange(2 * 3 * 4, dtype=kind).reshape(2, 3, 4)
+    array[1, 2, 3], array[0, 1, 0], array[1, 0, 2] = np.nan, np.inf, -np.inf
+    sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / name))
+    found = volumes.read_volume(tmp_path / name).array
+    np.testing.assert_array_equal(np.isfinite(found), np.isfinite(array))
+    np.testing.assert_array_equal(found[np.isfinite(array)], array[np.isfinite(array)])
+    with pytest.raises(ValueError, match="holds fractions or NaN"):
+        volumes.read_labels(tmp_path / name)
+
+
+def test_whole_numbers_with_a_slope_hold_no_nan(tmp_path):
+    sitk.WriteImage(sitk.Image(4, 5, 6, sitk.sitkInt16), str(tmp_path / "whole.nii"))
+    data = bytearray((tmp_path / "whole.nii").read_bytes())
+    data[112:120] = np.array([0.5, 3], "<f4").tobytes()  # scl_slope, scl_inter
+    (tmp_path / "whole.nii").write_bytes(data)
+    np.testing.assert_array_equal(volumes.read_volume(tmp_path / "whole.nii").array, 3.0)
+
+
 def test_what_is_no_volume_is_told(tmp_path):
     (tmp_path / "broken.nii.gz").write_bytes(b"nothing")
     with pytest.raises(ValueError, match="cannot be read as a volume"):
