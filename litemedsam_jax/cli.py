@@ -76,9 +76,10 @@ def _dispatch(argv: Sequence[str] | None, command: str | None) -> int:
             print(f"litemedsam: there is no command '{command}'\n\n{_usage()}", file=sys.stderr)
             return 2
     if command == "segment" and argv is None:
-        from litemedsam_jax.startup import with_huge_pages
+        from litemedsam_jax import startup
 
-        with_huge_pages()
+        startup.with_huge_pages()
+        startup.lightly()
     module_name, summary = COMMANDS[command]
     try:
         return _run(module_name, program, summary, arguments)

@@ -1,5 +1,6 @@
-"""What must be settled before the process starts: glibc reads it once."""
+"""What must be settled before anything else is imported."""
 
+import gc
 import os
 import sys
 
@@ -19,3 +20,13 @@ def with_huge_pages() -> None:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     except OSError:  # a sandbox without exec: slower, but right
         return
+
+
+def lightly() -> None:
+    """Spares a short process what only a long one gains by.
+
+    Python looks for garbage eighty times while modules are imported, in vain (20 ms), and NumPy's
+    OpenBLAS would start a thread a core, for products that XLA makes here.
+    """
+    gc.set_threshold(50_000)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -64,16 +64,16 @@ def _compile_here(isa: str, weights: Path, output: Path | None) -> int:
 
     import jax
 
+    from litemedsam_jax.inference.folded_weights import fold_once
     from litemedsam_jax.inference.program_store import ProgramStore
     from litemedsam_jax.inference.programs import all_programs, compile_program, serialize
     from litemedsam_jax.weights import store as weight_store
     from litemedsam_jax.weights.errors import CheckpointError
-    from litemedsam_jax.weights.folding import fold
 
     try:
         variables, config = weight_store.load_any(weights)
-        folded = fold(variables, config.image_encoder.grid_size)
         programs = ProgramStore(config, output)
+        folded = fold_once(variables, config.image_encoder.grid_size, programs)
         for name, program in all_programs(config).items():
             compiled = compile_program(program, folded, config, jax.devices("cpu")[0])
             code = serialize(compiled)

@@ -1,17 +1,21 @@
 """Encoder and decoder, ready to run: stored programs where there are any, else compiled now."""
 
 import sys
+from collections.abc import Callable
 from functools import partial
+from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Any
 
 import numpy as np
 
 from litemedsam_jax.config import ModelConfig
+from litemedsam_jax.inference.folded_weights import fold_once
 from litemedsam_jax.inference.program_store import ProgramError, ProgramStore
 from litemedsam_jax.inference.programs import (
     DECODE_SIZES,
     MARGIN,
+    STRIPS,
     all_programs,
     compile_program,
     prompt_decoder,
@@ -38,10 +42,14 @@ class Engine:
         """variables: flat, as stored (not folded). device: "cpu", "gpu", "tpu" or None."""
         self.config = config
         self._stored: _StoredPrograms | None = None
+        grid_size = config.image_encoder.grid_size
         if device == "cpu":
-            self._stored = _StoredPrograms(config, store or ProgramStore(config))
-            self._stored.prefetch("encode_rows", "encode_rest")  # while the weights are folded
-        self._folded = fold(variables, config.image_encoder.grid_size)
+            store = store or ProgramStore(config)
+            self._stored = _StoredPrograms(config, store)
+            self._stored.prefetch("encode_rows", "encode_rest")  # while weights and case are read
+            self._folded = fold_once(variables, grid_size, store)
+        else:
+            self._folded = fold(variables, grid_size)
         self._compiler = _Compiler(self._folded, config, device)
         self._programs: dict[str, Any] = {}
 
@@ -52,14 +60,15 @@ class Engine:
 
     def encode(self, image: np.ndarray) -> Any:
         """(S, S, 3) float32 -> embedding (1, G, G, C), for `decode`."""
-        half = image.shape[0] // 2
-        # Each half with a margin of the other, see `programs`.
-        upper = np.asarray(self._run("encode_rows", image[None, : half + MARGIN])[0])
-        lower = np.asarray(self._run("encode_rows", image[None, half - MARGIN :])[0])
-        rows = upper.shape[2] // 2
-        return self._run(
-            "encode_rest", np.concatenate([upper[:, :rows], lower[:, -rows:]], axis=1)
-        )[0]
+        size = len(image)
+        step, rows = size // STRIPS, size // STRIPS + 2 * MARGIN
+        strips = []
+        for wanted in range(0, size, step):
+            start = min(max(wanted - MARGIN, 0), size - rows)  # all strips have one shape
+            strip = np.asarray(self._run("encode_rows", image[None, start : start + rows])[0])
+            stride = rows // strip.shape[1]
+            strips.append(strip[:, (wanted - start) // stride :][:, : step // stride])
+        return self._run("encode_rest", np.concatenate(strips, axis=1))[0]
 
     def decode(self, embedding: Any, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Decodes boxes (N, 4) of the input frame: logits (N, S, S) and predicted IoU (N,)."""
@@ -100,46 +109,61 @@ def _decode_size(count: int) -> int:
     return next(size for size in DECODE_SIZES if size >= count)
 
 
+class _Once:
+    """A result that whoever asks first computes; the others wait for it."""
+
+    def __init__(self, compute: Callable[[], Any]):
+        self._compute, self._lock = compute, Lock()
+        self._result: list[Any] = []
+
+    def __call__(self) -> Any:
+        with self._lock:
+            if not self._result:
+                self._result.append(self._compute())
+            return self._result[0]
+
+
 class _StoredPrograms:
     """Programs from disk, run with jaxlib alone.
 
-    Loading links machine code outside of Python's lock, so it goes on in a thread of its own while
-    the main one reads a case or encodes.
+    Loading goes on outside of Python's lock for the most part, so a thread of its own does it, one
+    program after the other, while the main one imports, reads a case or encodes.
     """
 
     def __init__(self, config: ModelConfig, store: ProgramStore):
         self._store = store
         self._known = all_programs(config)
-        self._runtime: Any = None
+        self._runtime = _Once(_start_runtime)
         self._buffers: dict[str, list] = {}  # by method: the decoders share theirs
-        self._loaded: dict[str, Any] = {}
-        self._lock = Lock()
+        self._loads = {name: _Once(partial(self._load_now, name)) for name in self._known}
+        self._wanted: SimpleQueue[str] = SimpleQueue()
+        self._thread: Thread | None = None
 
     def prefetch(self, *names: str) -> None:
-        """Starts to load programs, one after the other."""
-        missing = [name for name in names if name not in self._loaded]
-        if missing:
-            Thread(target=lambda: [self._load(name) for name in missing], daemon=True).start()
+        """Has programs loaded, after those that were asked for before."""
+        for name in names:
+            self._wanted.put(name)
+        if self._thread is None:
+            self._thread = Thread(target=self._load_wanted, daemon=True)
+            self._thread.start()
+
+    def _load_wanted(self) -> None:
+        while True:
+            self._loads[self._wanted.get()]()
 
     def bind(self, name: str, folded: dict[str, np.ndarray]) -> Any:
         """The program with its variables, or None where there is none (the reason is told)."""
-        loaded, method = self._load(name), self._known[name].method
+        loaded, method = self._loads[name](), self._known[name].method
         if loaded is None:
             return None
         try:
             if method not in self._buffers:
                 variables = self._known[name].variables(folded)
-                self._buffers[method] = [self._runtime.put(array) for array in variables]
+                self._buffers[method] = [self._runtime().put(array) for array in variables]
         except Exception as error:  # jaxlib's inner interface promises nothing
             _tell(f"compiling '{name}': the weights cannot be given to it ({error})")
             return None
         return partial(loaded, self._buffers[method])
-
-    def _load(self, name: str) -> Any:
-        with self._lock:
-            if name not in self._loaded:
-                self._loaded[name] = self._load_now(name)
-            return self._loaded[name]
 
     def _load_now(self, name: str) -> Any:
         try:
@@ -147,11 +171,7 @@ class _StoredPrograms:
             if code is None:
                 _tell(f"compiling '{name}' for this machine, once")
                 return None
-            if self._runtime is None:
-                from litemedsam_jax.inference.runtime import Runtime
-
-                self._runtime = Runtime()
-            return self._runtime.load(code, self._known[name].output_shapes)
+            return self._runtime().load(code, self._known[name].output_shapes)
         except ProgramError as error:
             _tell(f"compiling '{name}': {error}")
             return None
@@ -165,6 +185,12 @@ class _StoredPrograms:
             self._store.write(name, serialize(compiled))
         except Exception as error:  # nothing depends on it
             _tell(f"'{name}' could not be stored for the next time: {error}")
+
+
+def _start_runtime() -> Any:
+    from litemedsam_jax.inference.runtime import Runtime
+
+    return Runtime()
 
 
 class _Compiler:

@@ -51,7 +51,7 @@ class ProgramStore:
                 continue
             except OSError as error:
                 raise ProgramError(f"{path} cannot be read: {error.strerror}") from error
-            _check_owner(path)
+            check_owner(path)
             digest, program = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
             if hashlib.sha256(program).digest() != digest:
                 raise ProgramError(f"{path} is damaged")
@@ -118,13 +118,14 @@ def _host() -> str:
     return hashlib.sha256(" ".join(traits).encode()).hexdigest()[:12]
 
 
-def _check_owner(path: Path) -> None:
+def check_owner(path: Path) -> None:
+    """Raises ProgramError where others than the user may write to a file or its folder."""
     if not hasattr(os, "getuid"):
         return  # Windows keeps a user's folders to the user
     for checked in (path, path.parent):
         status = checked.stat()
         if status.st_uid not in (os.getuid(), 0) or status.st_mode & 0o022:
             raise ProgramError(
-                f"{checked} may be written by others, so it is not run (chmod go-w helps if it is "
+                f"{checked} may be written by others, so it is not used (chmod go-w helps if it is "
                 "yours)"
             )

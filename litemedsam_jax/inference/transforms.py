@@ -7,7 +7,6 @@ What is computed here is the reference's to the pixel; the order of steps and th
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 INPUT_SIZE = 256
@@ -152,6 +151,8 @@ def _resize_by_area(image: np.ndarray, frame: Frame) -> np.ndarray:
         return image
     if image.dtype not in _RESIZABLE:
         image = image.astype(np.float32 if image.dtype == np.float16 else np.float64)
+    import cv2  # not above: it takes 40 ms, during which programs can load already
+
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
@@ -159,4 +160,6 @@ def resize_labels(labels: np.ndarray, height: int, width: int) -> np.ndarray:
     """A label image (H, W) to another size by nearest neighbour (OpenCV's, as the reference)."""
     if labels.shape == (height, width):
         return labels
+    import cv2
+
     return cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)

@@ -84,7 +84,7 @@ def load(path: str | Path) -> tuple[dict[str, np.ndarray], ModelConfig]:
         CheckpointError: The file is missing, truncated, not safetensors, or not written here.
     """
     path = Path(path)
-    header, data = _open(path)
+    header, data = open_mapped(path)
     metadata = _metadata(path, header)
     try:
         config = config_json.from_json(metadata["config"])
@@ -93,7 +93,7 @@ def load(path: str | Path) -> tuple[dict[str, np.ndarray], ModelConfig]:
     arrays = {}
     for name, entry in header.items():
         try:
-            arrays[name] = _array(entry, data)
+            arrays[name] = array_at(entry, data)
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"{path}: truncated or damaged at {name}. Fetch or convert the file again."
@@ -108,7 +108,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
         CheckpointError: As `load`.
     """
     path = Path(path)
-    return _metadata(path, _open(path)[0])
+    return _metadata(path, open_mapped(path)[0])
 
 
 def load_any(
@@ -155,7 +155,7 @@ def is_zip(path: Path) -> bool:
     return start == b"PK\x03\x04" or start[:2] == b"\x80\x02"
 
 
-def _open(path: Path) -> tuple[dict[str, Any], memoryview]:
+def open_mapped(path: Path) -> tuple[dict[str, Any], memoryview]:
     """The header and the bytes after it: 8 bytes of header length, JSON, then the arrays."""
     try:
         with path.open("rb") as file:
@@ -187,7 +187,7 @@ def _metadata(path: Path, header: dict[str, Any]) -> dict[str, str]:
     return metadata
 
 
-def _array(entry: dict[str, Any], data: memoryview) -> np.ndarray:
+def array_at(entry: dict[str, Any], data: memoryview) -> np.ndarray:
     dtype = np.dtype(_DTYPES[entry["dtype"]])
     start, end = entry["data_offsets"]
     shape = entry["shape"]
