@@ -278,6 +278,8 @@ def labels_of(
 
 
 def _as_rgb(image: np.ndarray) -> np.ndarray:
+    if image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)):
+        raise ValueError(f"imgs has shape {image.shape}; expected grey (H, W) or RGB (H, W, 3)")
     if image.dtype != np.uint8:
         values = np.nan_to_num(image.astype(np.float32))
         low, high = float(values.min()), float(values.max())

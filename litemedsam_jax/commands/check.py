@@ -33,7 +33,8 @@ def run(args: argparse.Namespace) -> int:
 
     files = sorted(args.folder.rglob("*.npz"))
     if not files:
-        print(f"litemedsam check: {args.folder}: holds no cases (.npz)", file=sys.stderr)
+        fault = "holds no cases (.npz)" if args.folder.is_dir() else "there is no such folder"
+        print(f"litemedsam check: {args.folder}: {fault}", file=sys.stderr)
         return 2
     outcomes = run_each(partial(_check, gts=args.gt_dir), files, args.num_workers)
     faults = {o.item: [o.error] if o.error else o.result or [] for o in outcomes}

@@ -21,10 +21,10 @@ import cv2
 import numpy as np
 
 from litemedsam_jax.evaluation import surface
+from litemedsam_jax.preparation.labels import as_labels
 
 TOLERANCE = 2.0  # mm in 3D, pixels in 2D
 _NSD_NEEDS_DSC = 0.2  # the challenge's threshold
-_MAX_LABEL = 65535
 _EXACT = 1 << 24  # OpenCV counts in float32, in which larger whole numbers have gaps
 
 
@@ -225,29 +225,14 @@ def _notes(counts, labels, corrected, case_dsc, hds) -> tuple[str, ...]:
 
 def _label_maps(gts: np.ndarray, segs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both as the same unsigned type, the smallest that holds them. Raises ValueError."""
-    gts, segs = _whole_numbers(gts, "ground truth"), _whole_numbers(segs, "masks")
+    gts, segs = as_labels(gts, "ground truth"), as_labels(segs, "masks")
     if gts.shape != segs.shape:
         raise ValueError(
             f"the masks are {_size(segs)} but the ground truth is {_size(gts)}; "
             "both must lie on the same grid"
         )
-    highest = max(int(array.max(initial=0)) for array in (gts, segs))
-    kind = np.uint8 if highest < 256 else np.uint16
+    kind = np.promote_types(gts.dtype, segs.dtype)
     return gts.astype(kind, copy=False), segs.astype(kind, copy=False)
-
-
-def _whole_numbers(array: np.ndarray, what: str) -> np.ndarray:
-    array = np.asarray(array)
-    if array.dtype == bool:
-        return array.view(np.uint8)
-    if array.dtype.kind == "f" and np.isfinite(array).all() and (array == np.floor(array)).all():
-        array = array.astype(np.int64)
-    if array.dtype.kind not in "iu" or array.ndim == 0:
-        raise ValueError(f"the {what} hold {array.dtype} {_size(array)}; expected whole numbers")
-    low, high = int(array.min(initial=0)), int(array.max(initial=0))
-    if low < 0 or high > _MAX_LABEL:
-        raise ValueError(f"the {what} hold labels {low} to {high}; expected 0 to {_MAX_LABEL}")
-    return array
 
 
 def _size(array: np.ndarray) -> str:

@@ -24,7 +24,17 @@ def read_series(path: Path) -> sitk.Image:
 
 def _series_files(folder: Path) -> tuple[str, ...]:
     """The files of the folder's one series, in the order of their slices."""
-    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    warned = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # it would say less well what is said here
+    try:
+        series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(warned)
+    if not series:
+        raise ValueError(
+            f"{folder}: holds no DICOM image that can be read (damaged files, or reports and plans "
+            "instead of images); copy the series again"
+        )
     if len(series) != 1:
         raise ValueError(
             f"{folder}: holds {len(series)} readable DICOM series; expected one. "

@@ -6,6 +6,7 @@ import numpy as np
 
 from litemedsam_jax.files import replacing
 from litemedsam_jax.preparation import naming
+from litemedsam_jax.preparation.labels import as_labels
 from litemedsam_jax.preparation.npz import geometry_of, read_npz
 
 _GEOMETRY = ("spacing", "origin", "direction", "labels")
@@ -21,7 +22,7 @@ def export_case(segs: Path, case: Path | None, folder: Path, suffix: str = "nii.
     key = "segs" if "segs" in masks else "gts"
     if key not in masks:
         raise ValueError(f"{segs}: has neither segs nor gts")
-    labels = masks[key]
+    labels = as_labels(masks[key], f"{segs}: {key}")
     about = read_npz(case, (), _GEOMETRY) if case else masks
     if "labels" in about:
         labels = rename_labels(labels, about["labels"])

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from litemedsam_jax.preparation.intensity import IntensityOptions, to_uint8
+from litemedsam_jax.preparation.naming import kind_of
 
 # What Pillow calls palettes: their numbers, not their colours, are a mask's labels.
 _PALETTES = ("P", "PA")
@@ -93,7 +94,10 @@ def _probe(path: Path) -> tuple[str, bool]:
         with Image.open(path) as image:
             pages = getattr(image, "n_frames", 1)
             mode, lossy = image.mode, image.format in ("JPEG", "MPO")
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except UnidentifiedImageError:
+        volume = "; `litemedsam prepare volumes` takes it" if kind_of(path) == "volume" else ""
+        raise ValueError(f"{path}: is no picture{volume}") from None
+    except (OSError, SyntaxError) as error:
         raise ValueError(f"{path}: cannot be read as a picture ({error})") from None
     if pages > 1:
         raise ValueError(f"{path}: has {pages} pages; write the page you mean to a file of its own")

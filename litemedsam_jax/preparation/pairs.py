@@ -30,8 +30,13 @@ def find_sources(
             raise FileNotFoundError(f"{path}: there is no such file or folder")
     if masks.is_file():
         if images.is_dir() and naming.kind_of(images) != "dicom":
-            raise ValueError(f"{masks} is one mask, but {images} a folder; give one image as well")
+            raise ValueError(
+                f"{masks} is one mask, but {images} a folder without DICOM images; give one image, "
+                "or the folder of a DICOM series"
+            )
         return [Source(naming.stem_of(images), images, (masks,))], {}
+    if images.is_file():
+        raise ValueError(f"{images} is one image, but {masks} a folder; give one mask as well")
     if per_object:
         found = _objects(images, masks, image_suffix, mask_suffix)
     else:
@@ -59,6 +64,12 @@ def find_sources(
             sources.append(Source(case, image, files))
         else:
             missing[case] = f"{image}: there is no such image for {files[0].name}"
+    if missing and not sources:
+        there = ", ".join(sorted(path.name for path in images.iterdir())[:3]) or "nothing"
+        raise ValueError(
+            f"{images}: holds none of the {len(missing)} images, such as {case}{image_suffix} for "
+            f"{found[case][0].name}; it holds {there}, ... (-img_name_suffix says how they end)"
+        )
     return sources, missing
 
 

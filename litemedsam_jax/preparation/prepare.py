@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from litemedsam_jax.preparation import masks
+from litemedsam_jax.preparation import masks, naming
 from litemedsam_jax.preparation.boxes import Jitter, boxes_of_labels, objects_of
 from litemedsam_jax.preparation.geometry import Geometry
 from litemedsam_jax.preparation.intensity import IntensityOptions, to_uint8
@@ -65,6 +65,8 @@ def prepare_volume(task: Task, options: PrepareOptions) -> str | None:
     from litemedsam_jax.preparation import volumes
 
     image_path, mask_path = task.source.image, task.source.masks[0]
+    if naming.kind_of(image_path) == "picture":
+        raise ValueError(f"{image_path}: is a picture; `litemedsam prepare images` takes it")
     labels = volumes.read_labels(mask_path)
     volume = volumes.read_volume(image_path)
     gts = volumes.place_labels(labels, volume.geometry, mask_path, options.mask_grid)

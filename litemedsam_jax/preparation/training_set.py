@@ -17,6 +17,7 @@ import numpy as np
 
 from litemedsam_jax.files import replacing
 from litemedsam_jax.inference.transforms import Frame, resize_labels
+from litemedsam_jax.preparation.labels import as_labels
 from litemedsam_jax.preparation.naming import modality_of
 from litemedsam_jax.preparation.npz import read_npz
 
@@ -64,20 +65,6 @@ def split_name(name: str) -> tuple[str, int | None]:
     """`X-012` is slice 12 of case X; any other name is a case of its own."""
     match = _SLICE_NAME.fullmatch(name)
     return (match["case"], int(match["index"])) if match else (name, None)
-
-
-def as_labels(gts: np.ndarray) -> np.ndarray:
-    """Labels as uint8 or uint16, the types OpenCV resizes. Raises ValueError."""
-    if gts.dtype == bool:
-        return gts.astype(np.uint8)
-    if gts.dtype.kind == "f" and (gts == np.floor(gts)).all():
-        gts = gts.astype(np.int64)
-    if gts.dtype.kind not in "iu":
-        raise ValueError(f"labels are of type {gts.dtype}; whole numbers were expected")
-    low, high = int(gts.min(initial=0)), int(gts.max(initial=0))
-    if low < 0 or high > np.iinfo(np.uint16).max:
-        raise ValueError(f"labels go from {low} to {high}; 0 to 65535 were expected")
-    return gts.astype(np.uint8 if high < 256 else np.uint16, copy=False)
 
 
 def visible_labels(gts: np.ndarray) -> tuple[int, ...]:
@@ -161,11 +148,7 @@ def read_slices(
 ) -> Iterator[tuple[Entry, np.ndarray, np.ndarray]]:
     """The slices of one case: entry, image, labels. Raises ValueError that names the file."""
     arrays = read_npz(image_path, ("imgs",), ("spacing",))
-    gts = read_npz(labels_path, ("gts",))["gts"]
-    try:
-        gts = as_labels(gts)
-    except ValueError as error:
-        raise ValueError(f"{labels_path}: {error}") from None
+    gts = as_labels(read_npz(labels_path, ("gts",))["gts"], f"{labels_path}: gts")
     images, case, modality = arrays["imgs"], image_path.stem, modality_of(image_path.stem)
     if gts.ndim not in (2, 3) or images.shape[: gts.ndim] != gts.shape:
         raise ValueError(

@@ -31,10 +31,10 @@ def read_volume(path: str | Path) -> Volume:
         raise FileNotFoundError(f"{path}: there is no such file or folder")
     image = dicom.read_series(path) if naming.kind_of(path) == "dicom" else _read_image(path)
     volume = _as_volume(image, path)
-    if volume.array.dtype.kind == "f" and naming.suffix_of(path) in (".nii", ".nii.gz"):
-        # ITK has made them 0; whoever uses the values must know.
+    if naming.suffix_of(path) in (".nii", ".nii.gz"):
         hidden = nifti.unusable_values(path)
-        volume.array.reshape(-1)[hidden[hidden < volume.array.size]] = np.nan
+        if hidden.size:  # ITK has made them 0; whoever uses the values must know
+            volume.array.reshape(-1)[hidden] = np.nan
     return volume
 
 

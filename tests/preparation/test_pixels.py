@@ -88,7 +88,7 @@ def test_pictures_that_cannot_be_used_are_told(tmp_path):
         "print.jpg": r"\(CMYK\); convert it to RGB",
         "pages.tif": "has 2 pages",
         "nan.tif": "NaN",
-        "text.png": "cannot be read as a picture",
+        "text.png": "is no picture",
         "short.png": "cannot be read as a picture",
         "none.png": "no such file",
     }.items():

@@ -89,6 +89,19 @@ def test_nan_is_seen_where_it_is(tmp_path, name, kind):
         volumes.read_labels(tmp_path / name)
 
 
+@pytest.mark.parametrize("name", ["cut.nii.gz", "cut.nii", "cut.nrrd", "cut.mha"])
+@pytest.mark.parametrize("kind", [np.int16, np.float32])
+def test_a_file_that_was_cut_short_is_told(tmp_path, name, kind):
+    array = np.random.default_rng(0).integers(0, 99, (4, 20, 30)).astype(kind)
+    sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / name))
+    np.testing.assert_array_equal(volumes.read_volume(tmp_path / name).array, array)
+    whole = (tmp_path / name).read_bytes()
+    for share in (0.5, 0.9):
+        (tmp_path / name).write_bytes(whole[: int(len(whole) * share)])
+        with pytest.raises(ValueError, match=r"cut short|cannot be read"):
+            volumes.read_volume(tmp_path / name)
+
+
 def test_whole_numbers_with_a_slope_hold_no_nan(tmp_path):
     sitk.WriteImage(sitk.Image(4, 5, 6, sitk.sitkInt16), str(tmp_path / "whole.nii"))
     data = bytearray((tmp_path / "whole.nii").read_bytes())
