@@ -1,9 +1,10 @@
 """`litemedsam check`: what is wrong with a folder of cases."""
 
 import argparse
-import sys
 from functools import partial
 from pathlib import Path
+
+from litemedsam_jax.commands.arguments import add_workers, npz_files, refuse
 
 DESCRIPTION = """\
 Reads every case (npz) of a folder and says what is wrong with which file.
@@ -18,24 +19,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("folder", type=Path, metavar="DIR", help="folder of cases; sub-folders are read too")
     add("-g", "--gt_dir", type=Path, metavar="DIR", help="ground truth, to check beside the cases")
-    add(
-        "-num_workers",
-        "--num-workers",
-        type=int,
-        default=2,
-        metavar="N",
-        help="processes (default: %(default)s)",
-    )
+    add_workers(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from litemedsam_jax.parallel import run_each
 
-    files = sorted(args.folder.rglob("*.npz"))
-    if not files:
-        fault = "holds no cases (.npz)" if args.folder.is_dir() else "there is no such folder"
-        print(f"litemedsam check: {args.folder}: {fault}", file=sys.stderr)
-        return 2
+    try:
+        files = npz_files(args.folder, "cases", below=True)
+    except FileNotFoundError as error:
+        return refuse("check", error)
     outcomes = run_each(partial(_check, gts=args.gt_dir), files, args.num_workers)
     faults = {o.item: [o.error] if o.error else o.result or [] for o in outcomes}
     bad = {path: found for path, found in sorted(faults.items()) if found}

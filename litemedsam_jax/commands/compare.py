@@ -1,10 +1,11 @@
 """`litemedsam compare`: two sets of masks of the same cases."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from litemedsam_jax.commands.arguments import add_workers, refuse, tell_failures
 
 if TYPE_CHECKING:
     from litemedsam_jax.evaluation.batch import Pair, Scores
@@ -29,14 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("b", type=Path, metavar="SEGS_B", help="folder of masks with the same names")
     add("-g", "--gt_dir", type=Path, metavar="DIR", help="ground truth (default: SEGS_A)")
     add("-csv_dir", "--csv", type=Path, metavar="FILE", help="also write the table as CSV")
-    add(
-        "-num_workers",
-        "--num-workers",
-        type=int,
-        default=2,
-        metavar="N",
-        help="processes (default: %(default)s)",
-    )
+    add_workers(parser)
     add("--corrected", action="store_true", help="definitions without faults (see `evaluate`)")
     add("--images", type=Path, metavar="DIR", help="the cases' npz with imgs, for --pictures")
     add("--pictures", type=Path, metavar="DIR", help="draw the worst and best cases here")
@@ -51,8 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if args.pictures and not args.images:
-        print("litemedsam compare: --pictures needs --images DIR", file=sys.stderr)
-        return 2
+        return refuse("compare", ValueError("--pictures needs --images DIR"))
     from litemedsam_jax.evaluation import comparison, tables
 
     try:
@@ -65,17 +58,14 @@ def run(args: argparse.Namespace) -> int:
         if args.csv:
             tables.write_csv(args.csv, comparison.HEADER, rows)
     except (OSError, ValueError) as error:
-        print(f"litemedsam compare: {error}", file=sys.stderr)
-        return 2
+        return refuse("compare", error)
     print(tables.as_text(comparison.HEADER, rows))
     print(comparison.verdict(paired))
     failed = {f"A {k}": v for k, v in scores_a.failed.items()}
     failed |= {f"B {k}": v for k, v in scores_b.failed.items()}
     if args.pictures:
         failed |= _draw(args, paired, pairs_a, pairs_b)
-    for case, reason in failed.items():
-        print(f"{case}: FAILED: {reason}", file=sys.stderr)
-    return 1 if failed else 0
+    return tell_failures(failed)
 
 
 def _score(args: argparse.Namespace, folder: Path) -> "tuple[dict[str, Pair], Scores]":

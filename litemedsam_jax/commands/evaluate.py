@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from litemedsam_jax.commands.arguments import add_workers, refuse, tell_failures
+
 DESCRIPTION = """\
 Scores masks against ground truth: DSC and NSD per case, HD95 on request.
 
@@ -32,14 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="table to write, a row per case (default: %(default)s)",
     )
-    add(
-        "-num_workers",
-        "--num-workers",
-        type=int,
-        default=2,
-        metavar="N",
-        help="processes (default: %(default)s)",
-    )
+    add_workers(parser)
     add(
         "-nsd",
         type=_yes_or_no,
@@ -75,19 +70,17 @@ def run(args: argparse.Namespace) -> int:
         failed = missing | scores.failed
         _write(args, scores.cases, columns)
     except (OSError, ValueError) as error:
-        print(f"litemedsam evaluate: {error}", file=sys.stderr)
-        return 2
+        return refuse("evaluate", error)
     for case, score in scores.cases.items():
         for note in score.notes:
             print(f"{case}: {note}", file=sys.stderr)
-    for case, reason in failed.items():
-        print(f"{case}: FAILED: {reason}", file=sys.stderr)
+    status = tell_failures(failed)
     if scores.cases:
         rows = tables.summary_rows(scores.cases, columns)
         print(tables.as_text(tables.summary_header(columns), rows))
     total = len(scores.cases) + len(failed)
     print(f"{len(scores.cases)} of {total} cases scored; table: {args.csv}")
-    return 1 if failed else 0
+    return status
 
 
 def _write(args: argparse.Namespace, cases, columns: list[str]) -> None:

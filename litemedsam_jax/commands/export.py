@@ -1,8 +1,9 @@
 """`litemedsam export`: masks of cases as label files for a viewer."""
 
 import argparse
-import sys
 from pathlib import Path
+
+from litemedsam_jax.commands.arguments import npz_files, refuse, tell_failures
 
 DESCRIPTION = """\
 Writes masks (npz with `segs` or `gts`) as label files: volumes as NIfTI, NRRD or MHA on the grid of
@@ -34,17 +35,15 @@ def run(args: argparse.Namespace) -> int:
     from litemedsam_jax.parallel import run_each
     from litemedsam_jax.preparation.export import export_case
 
-    files = sorted(args.segs.glob("*.npz"))
-    if not files:
-        print(f"litemedsam export: {args.segs}: holds no masks (.npz)", file=sys.stderr)
-        return 2
+    try:
+        files = npz_files(args.segs, "masks")
+    except FileNotFoundError as error:
+        return refuse("export", error)
 
     def work(path: Path) -> Path:
         case = args.input_dir / path.name if args.input_dir else None
         return export_case(path, case, args.output_dir, args.format)
 
-    failed = [o for o in run_each(work, files, workers=1) if o.error]
-    for outcome in failed:
-        print(f"{outcome.item.name}: FAILED: {outcome.error}", file=sys.stderr)
+    failed = {o.item.name: o.error for o in run_each(work, files, workers=1) if o.error}
     print(f"{len(files) - len(failed)} of {len(files)} masks written; {args.output_dir}")
-    return 1 if failed else 0
+    return tell_failures(failed)

@@ -1,9 +1,11 @@
 """`litemedsam npz-to-npy`: training npz to npy slices."""
 
 import argparse
-import sys
+from collections import Counter
 from functools import partial
 from pathlib import Path
+
+from litemedsam_jax.commands.arguments import add_workers, npz_files, refuse, tell_failures
 
 DESCRIPTION = """\
 Writes training npz (imgs, gts) as npy slices: NPY/imgs/<case>-<slice>.npy and NPY/gts/....
@@ -39,32 +41,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="compact, or as the reference writes it (default: %(default)s)",
     )
     add("--skip-empty", action="store_true", help="leave out slices without labels")
-    add(
-        "-num_workers",
-        "--num-workers",
-        type=int,
-        default=2,
-        metavar="N",
-        help="processes (default: %(default)s)",
-    )
+    add_workers(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from litemedsam_jax.parallel import run_each
     from litemedsam_jax.preparation.npy import npz_to_npy
 
-    files = sorted(args.npz_dir.rglob("*.npz"))
-    names = [file.name for file in files]
-    doubles = sorted({name for name in names if names.count(name) > 1})
-    if not files or doubles:
-        fault = f"two files are called {doubles[0]}" if doubles else "holds no npz"
-        print(f"litemedsam npz-to-npy: {args.npz_dir}: {fault}", file=sys.stderr)
-        return 2
+    try:
+        files = npz_files(args.npz_dir, "training cases", below=True)
+        twice = [name for name, count in Counter(f.name for f in files).items() if count > 1]
+        if twice:
+            raise ValueError(f"{args.npz_dir}: two files are called {twice[0]}; rename one")
+    except (OSError, ValueError) as error:
+        return refuse("npz-to-npy", error)
     work = partial(npz_to_npy, folder=args.npy_dir, dtype=args.dtype, skip_empty=args.skip_empty)
     outcomes = list(run_each(work, files, args.num_workers))
-    failed = [outcome for outcome in outcomes if outcome.error is not None]
-    for outcome in failed:
-        print(f"{outcome.item.name}: FAILED: {outcome.error}", file=sys.stderr)
+    failed = {o.item.name: o.error for o in outcomes if o.error is not None}
     slices = sum(outcome.result or 0 for outcome in outcomes)
     print(f"{slices} slices of {len(files) - len(failed)} of {len(files)} cases; {args.npy_dir}")
-    return 1 if failed else 0
+    return tell_failures(failed)

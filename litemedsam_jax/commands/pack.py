@@ -1,8 +1,9 @@
 """`litemedsam pack`: training cases (npz) into ArrayRecord shards."""
 
 import argparse
-import sys
 from pathlib import Path
+
+from litemedsam_jax.commands.arguments import add_workers, refuse, tell_failures
 
 DESCRIPTION = """\
 Packs training cases into ArrayRecord shards, slice by slice, for data that outgrows a folder of npy
@@ -39,14 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="keep slices without objects too (distillation can use them)",
     )
-    add(
-        "-num_workers",
-        "--num-workers",
-        type=int,
-        default=2,
-        metavar="N",
-        help="processes (default: %(default)s)",
-    )
+    add_workers(parser, "shards")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -59,23 +53,22 @@ def run(args: argparse.Namespace) -> int:
             find_cases(args.npz_dir, args.gts), args.output, args.shard_mb, args.all_slices
         )
     except (OSError, ValueError) as error:
-        print(f"litemedsam pack: {error}", file=sys.stderr)
-        return 2
+        return refuse("pack", error)
     todo = [task for task in tasks if not task.path.with_suffix(".jsonl").is_file()]
     if len(todo) < len(tasks):
         print(f"{len(tasks) - len(todo)} shards are there already and stay; delete them to repack")
-    failed = written = background = lost = 0
+    written = background = lost = 0
+    failed = {}
     for outcome in run_each(write_shard, todo, args.num_workers, "shards"):
         if outcome.result is None:
-            failed += 1
-            print(f"{outcome.item.path}: FAILED: {outcome.error}", file=sys.stderr)
+            failed[str(outcome.item.path)] = outcome.error or "unknown reason"
         else:
             written += outcome.result.written
             background += outcome.result.background
             lost += outcome.result.lost
     kept = "kept" if args.all_slices else "left out"
     print(
-        f"{args.output}: {len(todo) - failed} shards, {written} slices; {kept}: {background} "
+        f"{args.output}: {len(todo) - len(failed)} shards, {written} slices; {kept}: {background} "
         f"without object, {lost} whose objects vanish at 256x256"
     )
-    return 1 if failed else 0
+    return tell_failures(failed)

@@ -5,6 +5,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from litemedsam_jax.commands.arguments import add_seed, add_workers, refuse, tell_failures
+
 DESCRIPTION = """\
 Turns image files and their masks into challenge cases (--cases) and training data.
 
@@ -69,6 +71,7 @@ def _add_files(parser: argparse.ArgumentParser, kind: str) -> None:
     add = parser.add_argument
     image_suffix = "_0000.nii.gz" if kind == "volumes" else ".png"
     mask_suffix = ".nii.gz" if kind == "volumes" else ".png"
+    dicom = "; '' for folders with a DICOM series" if kind == "volumes" else ""
     add(
         "-modality",
         default="CT" if kind == "volumes" else "US",
@@ -81,7 +84,7 @@ def _add_files(parser: argparse.ArgumentParser, kind: str) -> None:
         "-img_name_suffix",
         default=image_suffix,
         metavar="END",
-        help="an image's name is the case and this; '' for DICOM folders (default: %(default)s)",
+        help=f"an image's name is the case and this{dicom} (default: %(default)s)",
     )
     add(
         "-gt_name_suffix",
@@ -96,14 +99,7 @@ def _add_files(parser: argparse.ArgumentParser, kind: str) -> None:
         metavar="DIR",
         help="where to write (default: %(default)s)",
     )
-    add(
-        "-num_workers",
-        "--num-workers",
-        type=int,
-        default=2,
-        metavar="N",
-        help="processes (default: %(default)s)",
-    )
+    add_workers(parser)
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
@@ -135,24 +131,17 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         help="move each side of a box outward by 0 to this, at random (default: %(default)s)",
     )
-    add("--seed", type=int, default=0, help="of the jitter (default: %(default)s)")
+    add_seed(parser, 0, "the jitter")
 
 
 def _add_masks(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
-        "--min-voxels-3d",
-        type=int,
-        default=100,
-        metavar="N",
-        help="drop parts of fewer voxels (volumes; default: %(default)s)",
-    )
-    add(
         "--min-pixels-2d",
         type=int,
         default=10,
         metavar="N",
-        help="then drop parts of fewer pixels in a slice (default: %(default)s)",
+        help="drop parts of fewer pixels, of volumes in each slice (default: %(default)s)",
     )
     add(
         "--keep-labels",
@@ -180,8 +169,14 @@ def _add_masks(parser: argparse.ArgumentParser) -> None:
 
 def _add_volume_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("-window_level", type=float, default=40, help="CT, in HU (default: %(default)s)")
-    add("-window_width", type=float, default=400, help="CT, in HU (default: %(default)s)")
+    for name, default, what in (("level", 40, "centre"), ("width", 400, "width")):
+        add(
+            f"-window_{name}",
+            type=float,
+            default=default,
+            metavar="HU",
+            help=f"{what} of CT's window (default: %(default)s)",
+        )
     add(
         "--intensity",
         choices=("window", "reference"),
@@ -190,6 +185,13 @@ def _add_volume_options(parser: argparse.ArgumentParser) -> None:
         "extremes, truncating (default: %(default)s)",
     )
     add("--fill-nan", type=float, metavar="VALUE", help="stands for NaN and infinities")
+    add(
+        "--min-voxels-3d",
+        type=int,
+        default=100,
+        metavar="N",
+        help="first drop parts of fewer voxels (default: %(default)s)",
+    )
     add("--save_nii", action="store_true", help="also write the training volumes as NIfTI")
     add(
         "--slices",
@@ -221,8 +223,7 @@ def run(args: argparse.Namespace) -> int:
             per_object=getattr(args, "masks", "") == "objects",
         )
     except (OSError, ValueError) as error:
-        print(f"litemedsam prepare: {error}", file=sys.stderr)
-        return 2
+        return refuse("prepare", error)
     tasks = [
         prepare.Task(source, "train" if i < args.train_cases else "test")
         for i, source in enumerate(sources)
@@ -241,12 +242,10 @@ def _report(work, tasks: list, missing: dict[str, str], args: argparse.Namespace
             left_out[outcome.item.source.case] = outcome.result
     for case, reason in sorted(left_out.items()):
         print(f"{case}: {reason}", file=sys.stderr)
-    for case, reason in sorted(failed.items()):
-        print(f"{case}: FAILED: {reason}", file=sys.stderr)
     total = len(tasks) + len(missing)
     done = total - len(failed) - len(left_out)
     print(f"{done} of {total} cases prepared; {args.output_path}")
-    return 1 if failed else 0
+    return tell_failures(failed)
 
 
 def _options(args: argparse.Namespace):
@@ -262,7 +261,6 @@ def _options(args: argparse.Namespace):
         "training": args.training or not args.cases,
         "cases": args.cases,
         "min_pixels": args.min_pixels_2d,
-        "min_voxels": args.min_voxels_3d,
         "keep_labels": tuple(args.keep_labels),
         "remove_labels": tuple(args.remove_labels),
         "split_label": args.split_instances,
@@ -278,6 +276,7 @@ def _options(args: argparse.Namespace):
     return PrepareOptions(
         **common,
         intensity=intensity,
+        min_voxels=args.min_voxels_3d,
         save_nii=args.save_nii,
         slices=args.slices,
         mask_grid=args.mask_grid,

@@ -3,8 +3,9 @@
 import argparse
 import re
 import shutil
-import sys
 from pathlib import Path
+
+from litemedsam_jax.commands.arguments import add_seed, refuse
 
 DESCRIPTION = """\
 Divides the cases of a folder at random, the same way for the same seed. Nothing is ever moved.
@@ -23,9 +24,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("folder", type=Path, metavar="DATA", help="folder of cases")
     add("-o", "--output_dir", type=Path, required=True, metavar="OUT", help="lists or copies")
-    add("--validation", type=float, default=0.1, metavar="SHARE", help="default: %(default)s")
-    add("--testing", type=float, default=0.1, metavar="SHARE", help="default: %(default)s")
-    add("--seed", type=int, default=2023, help="default: %(default)s")
+    for part in ("validation", "testing"):
+        add(
+            f"--{part}",
+            type=float,
+            default=0.1,
+            metavar="SHARE",
+            help=f"of the cases (or patients) for {part} (default: %(default)s)",
+        )
+    add_seed(parser, 2023, "the order in which cases are drawn")
     add(
         "--patient",
         metavar="REGEX",
@@ -52,7 +59,6 @@ def run(args: argparse.Namespace) -> int:
                 with replacing(args.output_dir / part / file.relative_to(args.folder)) as beside:
                     shutil.copyfile(file, beside)
     except (OSError, ValueError, re.error) as error:
-        print(f"litemedsam split: {error}", file=sys.stderr)
-        return 2
+        return refuse("split", error)
     print(", ".join(f"{part} {len(cases)}" for part, cases in parts.items()) + " cases")
     return 0

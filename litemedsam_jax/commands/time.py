@@ -2,10 +2,11 @@
 
 import argparse
 import shlex
-import sys
 from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING
+
+from litemedsam_jax.commands.arguments import npz_files, refuse, tell_failures
 
 if TYPE_CHECKING:
     from litemedsam_jax.evaluation.timing import Container
@@ -51,9 +52,7 @@ def run(args: argparse.Namespace) -> int:
     from litemedsam_jax.evaluation import timing
 
     try:
-        cases = sorted(args.input_dir.glob("*.npz"))
-        if not cases:
-            raise FileNotFoundError(f"{args.input_dir}: holds no cases (.npz)")
+        cases = npz_files(args.input_dir, "cases")
         engine = timing.find_engine(args.engine)
         if args.load:
             timing.load_image(engine, args.load)
@@ -61,15 +60,12 @@ def run(args: argparse.Namespace) -> int:
         timing.demand_image(container)
         seconds, failed = _time_all(container, cases, args.output_dir)
     except (OSError, RuntimeError) as error:
-        print(f"litemedsam time: {error}", file=sys.stderr)
-        return 2
+        return refuse("time", error)
     if seconds:
         values = list(seconds.values())
         print(f"mean {fmean(values):.2f} s, median {median(values):.2f} s, max {max(values):.2f} s")
     print(f"{len(seconds)} of {len(cases)} cases ran; {args.output_dir / 'running_time.csv'}")
-    for name, reason in failed.items():
-        print(f"{name}: FAILED: {reason}", file=sys.stderr)
-    return 1 if failed else 0
+    return tell_failures(failed)
 
 
 def _words(text: str) -> tuple[str, ...]:

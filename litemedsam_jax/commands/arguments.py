@@ -1,0 +1,52 @@
+"""What several commands share: arguments, the files of a folder, how faults are told."""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def add_workers(parser: argparse.ArgumentParser, what: str = "cases") -> None:
+    """`-num_workers`, in the reference's spelling and in the usual one."""
+    parser.add_argument(
+        "-num_workers",
+        "--num-workers",
+        type=int,
+        default=2,
+        metavar="N",
+        help=f"{what} at a time, each in a process of its own (default: %(default)s)",
+    )
+
+
+def add_seed(parser: argparse.ArgumentParser, default: int, of: str) -> None:
+    """`--seed`."""
+    parser.add_argument(
+        "--seed", type=int, default=default, metavar="N", help=f"of {of} (default: %(default)s)"
+    )
+
+
+def npz_files(folder: Path, what: str, *, below: bool = False) -> list[Path]:
+    """The npz of a folder (below: of its sub-folders too), sorted. Raises FileNotFoundError.
+
+    what: the folder should hold, for the message.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: there is no such folder")
+    found = folder.rglob("*.npz") if below else folder.glob("*.npz")
+    files = sorted(path for path in found if not path.name.startswith("."))
+    if not files:
+        raise FileNotFoundError(f"{folder}: holds no {what} (.npz)")
+    return files
+
+
+def refuse(command: str, error: Exception) -> int:
+    """Says why a command cannot start; returns its exit status."""
+    print(f"litemedsam {command}: {error}", file=sys.stderr)
+    return 2
+
+
+def tell_failures(failed: Mapping[str, str]) -> int:
+    """A line for each case that failed, and why; returns the exit status."""
+    for case, reason in sorted(failed.items()):
+        print(f"{case}: FAILED: {reason}", file=sys.stderr)
+    return 1 if failed else 0
