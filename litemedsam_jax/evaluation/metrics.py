@@ -119,23 +119,25 @@ def score_case(
     counts = _count(gts, segs)
     labels = _labels(counts, corrected)
     dsc = np.array([counts.dice(label) for label in labels])
-    case_dsc = float(dsc.mean()) if len(labels) else float("nan")
+    case_dsc = _mean(dsc)
     wants_nsd = nsd and (corrected or case_dsc > _NSD_NEEDS_DSC)
     nsds, hds = np.full((2, len(labels)), np.nan)
     if wants_nsd or hd95:
         grid = _grid_spacing(gts.ndim, spacing, corrected)
         asked = tolerance if wants_nsd else None
         nsds, hds = _surface_scores(gts, segs, counts, labels, grid, asked, hd95)
-    case_nsd = float(nsds.mean()) if wants_nsd and len(labels) else float("nan")
-    if nsd and not wants_nsd:
-        case_nsd = 0.0
+    case_nsd = 0.0 if nsd and not wants_nsd else _mean(nsds)
     return CaseScore(
         dsc=case_dsc,
         nsd=case_nsd,
-        hd95=float(np.nanmean(hds)) if np.isfinite(hds).any() else float("nan"),
+        hd95=_mean(hds[np.isfinite(hds)]),
         labels=tuple(map(LabelScore, labels, dsc.tolist(), nsds.tolist(), hds.tolist())),
         notes=_notes(counts, labels, corrected, case_dsc, hds if hd95 else None),
     )
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else float("nan")
 
 
 def _surface_scores(

@@ -1,7 +1,7 @@
 """DICOM series as volumes (SimpleITK), and masks as DICOM SEG objects (highdicom)."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -97,25 +97,11 @@ def write_dicom_seg(
     masks cannot be such an object. Raises ValueError.
     """
     import highdicom
-    from pydicom.sr.codedict import codes
 
     if not labels.any():
         raise ValueError(f"{path}: the masks are empty; DICOM SEG needs at least one segment")
     present = [int(label) for label in np.unique(labels) if label]
-    algorithm = highdicom.AlgorithmIdentificationSequence(
-        name="LiteMedSAM-JAX", version="1", family=codes.DCM.ArtificialIntelligence
-    )
-    segments = [
-        highdicom.seg.SegmentDescription(
-            segment_number=number,
-            segment_label=(names or {}).get(label, f"label {label}"),
-            segmented_property_category=codes.SCT.AnatomicalStructure,
-            segmented_property_type=codes.SCT.AnatomicalStructure,
-            algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.SEMIAUTOMATIC,
-            algorithm_identification=algorithm,
-        )
-        for number, label in enumerate(present, start=1)
-    ]
+    described = _segments([(names or {}).get(label, f"label {label}") for label in present])
     masks = np.stack([labels == label for label in present], axis=-1).astype(np.uint8)
     sources = [_headers(name) for name in _series_files(series)]
     with warnings.catch_warnings():
@@ -125,7 +111,7 @@ def write_dicom_seg(
             source_images=sources,
             pixel_array=masks,
             segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
-            segment_descriptions=segments,
+            segment_descriptions=described,
             series_instance_uid=highdicom.UID(),
             series_number=900,
             sop_instance_uid=highdicom.UID(),
@@ -137,6 +123,27 @@ def write_dicom_seg(
         )
     with replacing(path) as beside:
         made.save_as(beside)
+
+
+def _segments(names: Sequence[str]) -> list:
+    """What DICOM SEG says of each segment, in the order of their names."""
+    import highdicom
+    from pydicom.sr.codedict import codes
+
+    algorithm = highdicom.AlgorithmIdentificationSequence(
+        name="LiteMedSAM-JAX", version="1", family=codes.DCM.ArtificialIntelligence
+    )
+    return [
+        highdicom.seg.SegmentDescription(
+            segment_number=number,
+            segment_label=name,
+            segmented_property_category=codes.SCT.AnatomicalStructure,
+            segmented_property_type=codes.SCT.AnatomicalStructure,
+            algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.SEMIAUTOMATIC,
+            algorithm_identification=algorithm,
+        )
+        for number, name in enumerate(names, start=1)
+    ]
 
 
 def _headers(name: str):

@@ -37,27 +37,33 @@ def find_sources(
         return [Source(naming.stem_of(images), images, (masks,))], {}
     if images.is_file():
         raise ValueError(f"{images} is one image, but {masks} a folder; give one mask as well")
-    if per_object:
-        found = _objects(images, masks, image_suffix, mask_suffix)
-    else:
-        # Where both lie in one folder with one ending, an image is not its own mask.
-        found = {
-            _case(path, mask_suffix): (path,)
-            for path in sorted(masks.iterdir())
-            if path.name.endswith(mask_suffix) and path.name != mask_suffix
-        }
     if images.resolve() == masks.resolve() and image_suffix == mask_suffix:
         raise ValueError(
             f"{images}: images and masks lie in one folder; tell them apart by -img_name_suffix "
             "and -gt_name_suffix"
         )
+    if per_object:
+        found = _objects(images, masks, image_suffix, mask_suffix)
+    else:
+        found = {
+            _case(path, mask_suffix): (path,)
+            for path in sorted(masks.iterdir())
+            if path.name.endswith(mask_suffix) and path.name != mask_suffix
+        }
     if not found:
         raise ValueError(
             f"{masks}: holds no mask with the ending '{mask_suffix}' (-gt_name_suffix)"
         )
+    return _with_images(images, image_suffix, found)
+
+
+def _with_images(
+    images: Path, suffix: str, masks: dict[str, tuple[Path, ...]]
+) -> tuple[list[Source], dict[str, str]]:
+    """The masks that have an image, and what the others lack; ValueError if none has."""
     sources, missing = [], {}
-    for case, files in found.items():
-        image = images / f"{case}{image_suffix}"
+    for case, files in masks.items():
+        image = images / f"{case}{suffix}"
         if image in files:
             continue  # an image whose name also ends like a mask's
         if image.exists():
@@ -66,9 +72,10 @@ def find_sources(
             missing[case] = f"{image}: there is no such image for {files[0].name}"
     if missing and not sources:
         there = ", ".join(sorted(path.name for path in images.iterdir())[:3]) or "nothing"
+        reason = next(iter(missing.values()))
         raise ValueError(
-            f"{images}: holds none of the {len(missing)} images, such as {case}{image_suffix} for "
-            f"{found[case][0].name}; it holds {there}, ... (-img_name_suffix says how they end)"
+            f"{reason}, nor for any other mask ({len(missing)}); {images} holds {there}, ... "
+            "(-img_name_suffix says how images end)"
         )
     return sources, missing
 
