@@ -1,4 +1,4 @@
-"""Writing files so that a killed run leaves either the whole file or none."""
+"""Writing files so that a killed run leaves either the whole file or none; names that print."""
 
 import os
 import re
@@ -38,6 +38,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
         # The first fault is the one to tell; what cannot be removed now, a later run removes.
         with suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+def one_line(text: str, longest: int | None = None) -> str:
+    """Text that prints as one line on any terminal: file names may hold anything."""
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return text if longest is None or len(text) <= longest else text[: longest - 3] + "..."
 
 
 def _shortened(name: str) -> str:

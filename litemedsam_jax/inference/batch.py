@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from litemedsam_jax.files import remove_stale
-from litemedsam_jax.inference.cases import CaseError, one_line
+from litemedsam_jax.files import one_line, remove_stale
+from litemedsam_jax.inference.cases import CaseError
 from litemedsam_jax.inference.segmenter import (
     BatchOptions,
     CaseResult,

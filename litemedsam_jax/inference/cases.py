@@ -18,7 +18,7 @@ from typing import IO
 
 import numpy as np
 
-from litemedsam_jax.files import replacing
+from litemedsam_jax.files import one_line, replacing
 
 # Arrays that declare more than this are refused before memory is taken for them.
 MAX_ARRAY_BYTES = 1 << 30
@@ -41,12 +41,6 @@ class CaseError(ValueError):
 
     def __init__(self, message: str):
         super().__init__(one_line(message, _LONGEST_MESSAGE))
-
-
-def one_line(text: str, longest: int | None = None) -> str:
-    """Text that prints as one line on any terminal: file names may hold anything."""
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    return text if longest is None or len(text) <= longest else text[: longest - 3] + "..."
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from litemedsam_jax.inference.cases import Case, CaseError, one_line, read_case, write_arrays
+from litemedsam_jax.files import one_line
+from litemedsam_jax.inference.cases import Case, CaseError, read_case, write_arrays
 from litemedsam_jax.weights.errors import CheckpointError
 
 if TYPE_CHECKING:

@@ -83,7 +83,10 @@ def read_pickle(
             if opcode.name == "STOP":
                 return machine.stack.pop()
             machine.step(opcode.name, argument)
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
+    except (
+        *(ValueError, IndexError, KeyError, TypeError, AttributeError),
+        *(ArithmeticError, RecursionError),  # numbers and nests without measure
+    ) as error:
         raise Refused(f"a damaged pickle ({error})") from error
     raise Refused("a pickle without an end")
 

@@ -209,8 +209,10 @@ class _NumpyType(State):
     """A numpy dtype of numbers; its byte order comes with BUILD."""
 
     def __init__(self, text: Any, *_: Any):
+        if not isinstance(text, str):  # a nest of tuples would take for ever to print
+            raise Refused("a numpy type without a name")
         if text not in _NUMPY_TYPE:
-            raise Refused(f"a numpy type {str(text)[:20]!r}")
+            raise Refused(f"a numpy type {text[:20]!r}")
         self.dtype = np.dtype(text)
 
     def build(self, state: Any) -> "_NumpyType":
