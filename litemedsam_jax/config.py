@@ -171,6 +171,7 @@ class OptimizerConfig:
     accumulate: int = 1  # batches per optimizer step
     ema_decay: float = 0.0  # of the averaged copy that is validated and exported; 0: off
     freeze: tuple[str, ...] = ()  # of "encoder", "prompt", "decoder"
+    freeze_batch_norm: bool = False  # its statistics; scales and biases train on
 
 
 @dataclass(frozen=True)

@@ -62,17 +62,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _distill(args: argparse.Namespace) -> int:
-    from litemedsam_jax.config import lite_medsam
     from litemedsam_jax.training import distill
-    from litemedsam_jax.training.run import open_data, run_stage
+    from litemedsam_jax.training.run import open_data
     from litemedsam_jax.training.start import encoder_alone, teacher
     from litemedsam_jax.weights.errors import CheckpointError
 
     if args.medsam_checkpoint is None and args.teacher_cache is None:
         raise CheckpointError("-medsam_checkpoint is missing: the teacher (medsam_vit_b.pth)")
-    scratch = lite_medsam() if args.from_scratch else None
-    path = None if args.from_scratch else args.tinyvit_checkpoint
-    variables, model, counters = encoder_alone(path, scratch, args.seed)
+    start = options.starting_point(args, args.tinyvit_checkpoint, encoder_alone)
+    variables, model, counters = start
     guide = None
     if args.medsam_checkpoint is not None:
         taught, teacher_config = teacher(args.medsam_checkpoint)
@@ -91,5 +89,5 @@ def _distill(args: argparse.Namespace) -> int:
         cache=args.teacher_cache,
         catalog=catalog,
     )
-    result = run_stage(config, stage, catalog, resume=args.resume is not None, dry_run=args.dry_run)
-    return options.conclude(result, options.work_dir(args), stage.output)
+    result = options.train(args, config, stage, catalog)
+    return options.conclude(args, result, stage.output)

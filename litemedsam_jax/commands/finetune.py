@@ -42,6 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="parts that are not trained",
     )
     add(
+        "--freeze-batch-norm",
+        action="store_true",
+        help="BatchNorm keeps the statistics of the starting weights: for small batches",
+    )
+    add(
         "-bbox_shift",
         "--bbox-shift",
         type=int,
@@ -87,31 +92,35 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _finetune(args: argparse.Namespace) -> int:
-    from litemedsam_jax.config import LossConfig, lite_medsam
+    from litemedsam_jax.config import LossConfig
     from litemedsam_jax.training import finetune
-    from litemedsam_jax.training.run import open_data, run_stage
+    from litemedsam_jax.training.run import open_data
     from litemedsam_jax.training.start import whole_model
 
-    data = options.data_config(args, bbox_shift=args.bbox_shift, augment=tuple(args.augment))
-    scratch = lite_medsam() if args.from_scratch else None
-    path = None if args.from_scratch else args.pretrained_checkpoint
-    variables, model, counters = whole_model(path, scratch, args.seed)
+    start = options.starting_point(args, args.pretrained_checkpoint, whole_model)
+    variables, model, counters = start
     finetune.check_trainable(model)
-    optimizer = options.optimizer_config(args, schedule=args.schedule, freeze=tuple(args.freeze))
+    data = options.data_config(args, bbox_shift=args.bbox_shift, augment=tuple(args.augment))
+    optimizer = options.optimizer_config(
+        args,
+        schedule=args.schedule,
+        freeze=tuple(args.freeze),
+        freeze_batch_norm=args.freeze_batch_norm,
+    )
     loss = LossConfig(args.seg_loss_weight, args.ce_loss_weight, args.iou_loss_weight)
     config = options.training_config(args, "finetune", model, data, optimizer, loss)
     catalog, validation = open_data(data)
     if args.sanity_check:
         _draw_samples(config, catalog)
     stage = finetune.stage(config, variables, counters, validation)
-    result = run_stage(config, stage, catalog, resume=args.resume is not None, dry_run=args.dry_run)
+    result = options.train(args, config, stage, catalog)
     if result is not None and args.overfit and result.reason == "done":
         raise ValueError(
             f"the self-check failed: DSC {result.scores.get('score', 0):.3f} on the {args.overfit} "
             "slices it was trained on, 0.95 was expected. Look at predictions/ and at samples.png "
             "(--sanity_check)"
         )
-    return options.conclude(result, options.work_dir(args), stage.output)
+    return options.conclude(args, result, stage.output)
 
 
 def _draw_samples(config, catalog) -> None:

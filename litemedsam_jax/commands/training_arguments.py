@@ -8,8 +8,11 @@ from typing import Any
 def add_shared(parser: argparse.ArgumentParser, *, work_dir: str, rate: float, epochs: int) -> None:
     """Adds data, schedule, run and host options."""
     _add_data(parser.add_argument_group("data"))
+    _add_samples(parser.add_argument_group("samples"))
     _add_optimizer(parser.add_argument_group("optimizer"), rate)
     _add_run(parser.add_argument_group("run"), work_dir, epochs)
+    _add_saving(parser.add_argument_group("checkpoints and reports"))
+    _add_computing(parser.add_argument_group("computing"))
     _add_hosts(parser.add_argument_group("devices and hosts"))
 
 
@@ -40,6 +43,10 @@ def _add_data(group: Any) -> None:
         metavar="N",
         help="validate on at most N slices of a case, evenly spread (default: all)",
     )
+
+
+def _add_samples(group: Any) -> None:
+    add = group.add_argument
     add(
         "-batch_size",
         "--batch-size",
@@ -165,28 +172,31 @@ def _add_run(group: Any, work_dir: str, epochs: int) -> None:
         help="optimizer steps between validations (default: once through the data)",
     )
     add(
-        "-resume",
-        "--resume",
-        nargs="?",
-        const="",
-        metavar="DIR",
-        help="continue the run in the work folder (or in DIR) exactly where it was saved last",
-    )
-    add("--from-scratch", action="store_true", help="start at random, not from a checkpoint")
-    add(
-        "--precision",
-        choices=("float32", "bfloat16"),
-        default="float32",
-        help="of activations; parameters, losses and BatchNorm stay float32",
-    )
-    add("--remat", action="store_true", help="less memory for more time: recompute activations")
-    add(
         "--early-stop",
         type=_count,
         default=0,
         metavar="N",
         help="stop after N epochs without a better validation score (default: never)",
     )
+    add(
+        "-resume",
+        "--resume",
+        nargs="?",
+        const="",
+        metavar="DIR",
+        help="continue the run in the work folder (or in DIR) exactly where it was saved last; "
+        "auto: or start it, where nothing was saved yet",
+    )
+    add("--from-scratch", action="store_true", help="start at random, not from a checkpoint")
+    add(
+        "--dry-run",
+        action="store_true",
+        help="print model, data and memory plan and one step's time, train nothing",
+    )
+
+
+def _add_saving(group: Any) -> None:
+    add = group.add_argument
     add(
         "--save-every",
         type=_count,
@@ -209,11 +219,17 @@ def _add_run(group: Any, work_dir: str, epochs: int) -> None:
         help="steps between lines of metrics.jsonl (default: 10)",
     )
     add("--save-pth", action="store_true", help="write the weights as .pth too (needs PyTorch)")
+
+
+def _add_computing(group: Any) -> None:
+    add = group.add_argument
     add(
-        "--dry-run",
-        action="store_true",
-        help="print model, data and memory plan and one step's time, train nothing",
+        "--precision",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of activations; parameters, losses and BatchNorm stay float32",
     )
+    add("--remat", action="store_true", help="less memory for more time: recompute activations")
 
 
 def _add_hosts(group: Any) -> None:

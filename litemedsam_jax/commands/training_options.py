@@ -12,12 +12,13 @@ from litemedsam_jax.config import (
     ModelConfig,
     OptimizerConfig,
     TrainingConfig,
+    lite_medsam,
 )
 
 
 def work_dir(args: argparse.Namespace) -> Path:
     """The run's folder; --resume may name it."""
-    if args.resume:
+    if args.resume and args.resume != "auto":
         return Path(args.resume)
     return args.work_dir / args.task_name if args.task_name else args.work_dir
 
@@ -83,9 +84,26 @@ def training_config(
     )
 
 
+def starting_point(args: argparse.Namespace, path: Path | None, read: Callable[..., Any]) -> Any:
+    """What `read` (of training.start) makes of a checkpoint, or of none with --from-scratch."""
+    if args.from_scratch:
+        return read(None, lite_medsam(), args.seed)
+    return read(path, None, args.seed)
+
+
+def train(args: argparse.Namespace, config: TrainingConfig, stage: Any, catalog: Any) -> Any:
+    """Runs a stage as the options say; how it ended (loop.Result), None after --dry-run."""
+    from litemedsam_jax.training.run import holds_run, run_stage
+
+    resume = args.resume is not None
+    if args.resume == "auto":
+        resume = holds_run(work_dir(args))
+    return run_stage(config, stage, catalog, resume=resume, dry_run=args.dry_run)
+
+
 def run_guarded(args: argparse.Namespace, body: Callable[[argparse.Namespace], int]) -> int:
     """Joins the hosts, runs, and turns the known errors into one line and exit status 1."""
-    if args.resume and not Path(args.resume).is_dir():
+    if args.resume and args.resume != "auto" and not Path(args.resume).is_dir():
         hint = ", or start from a checkpoint file with -pretrained_checkpoint"
         print(f"error: -resume {args.resume}: expected a work folder{hint}", file=sys.stderr)
         return 2
@@ -106,7 +124,7 @@ def run_guarded(args: argparse.Namespace, body: Callable[[argparse.Namespace], i
         return 1
 
 
-def conclude(result: Any, folder: Path, output: str) -> int:
+def conclude(args: argparse.Namespace, result: Any, output: str) -> int:
     """Says how a run ended; the exit status (143 after SIGTERM, as of a terminated process)."""
     from litemedsam_jax.training.devices import say
 
@@ -120,5 +138,5 @@ def conclude(result: Any, folder: Path, output: str) -> int:
         "target": "reached the aim",
         "done": "done",
     }
-    say(f"{endings[result.reason]}; weights: {folder / output}")
+    say(f"{endings[result.reason]}; weights: {work_dir(args) / output}")
     return 0

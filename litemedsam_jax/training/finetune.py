@@ -13,7 +13,7 @@ from litemedsam_jax.training import devices, reporting
 from litemedsam_jax.training.run import Stage
 from litemedsam_jax.training.samples import FinetuneSample
 from litemedsam_jax.training.sources import Catalog
-from litemedsam_jax.training.steps import TrainState, execution, finetune_loss
+from litemedsam_jax.training.steps import LossFunction, TrainState, execution, finetune_loss
 from litemedsam_jax.training.validation import Scores, picked_cases, validate
 
 _PICTURED = 6  # validation cases drawn each epoch
@@ -30,11 +30,27 @@ def stage(
         variables=variables,
         counters=counters,
         transform=FinetuneSample(config.data, config.model.image_encoder.image_size),
-        loss=finetune_loss,
+        loss=training_loss,
         prepare=lambda batch: batch,
         validate=None if validation is None else validator(config, validation),
         output="model.safetensors",
     )
+
+
+def training_loss(config: TrainingConfig, axis: str | None = None) -> LossFunction:
+    """steps.finetune_loss; with --freeze-batch-norm BatchNorm computes as in inference.
+
+    Its statistics then stay, and do not depend on the batch; all parameters train.
+    """
+    loss = finetune_loss(config, axis)
+    if not config.optimizer.freeze_batch_norm:
+        return loss
+
+    def still(params, batch_stats, buffers, batch, train):
+        del train
+        return loss(params, batch_stats, buffers, batch, False)
+
+    return still
 
 
 def validator(

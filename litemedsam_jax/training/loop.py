@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import grain
 import jax
 import numpy as np
 from tqdm import tqdm
 
+from litemedsam_jax.config import TrainingConfig
 from litemedsam_jax.training.checkpoints import Checkpoints
 from litemedsam_jax.training.data import Batch
 from litemedsam_jax.training.devices import is_main
@@ -41,8 +43,9 @@ class Progress:
 class Run:
     """The parts of a run that stay the same throughout."""
 
+    config: TrainingConfig
     step: Callable[[TrainState, Batch], tuple[TrainState, Any]]
-    batches: Iterator[Batch]
+    batches: grain.DatasetIterator[Batch]
     # (state, epoch) -> values to report; the score among them under "score", if any
     validate: Callable[[TrainState, int], dict[str, float]]
     export: Callable[[TrainState], None]  # writes model.safetensors
@@ -51,11 +54,17 @@ class Run:
     report: Report | None  # of the main process alone
     global_batch: int
     steps_per_epoch: int
-    total_steps: int
-    save_every: int
-    log_every: int
-    early_stop: int
     target: float | None = None  # stop once the validation score is reached (--overfit)
+
+    @property
+    def total_steps(self) -> int:
+        return self.config.epochs * self.steps_per_epoch
+
+    def close(self) -> None:
+        """Ends the data's worker processes and the report."""
+        self.batches.close()
+        if self.report is not None:
+            self.report.close()
 
 
 @dataclass
@@ -93,7 +102,7 @@ def train(
                 scores = _end_epoch(run, state, progress)
                 reason = _reason_to_stop(run, progress, scores)
                 bar.reset()
-            elif run.save_every and progress.step % run.save_every == 0:
+            elif run.config.save_every and progress.step % run.config.save_every == 0:
                 guard.flush(state)
                 run.checkpoints.save(progress.step, state, asdict(progress))
             if stop_requested(progress.step):
@@ -140,7 +149,7 @@ def _end_epoch(run: Run, state: TrainState, progress: Progress) -> dict[str, flo
 def _reason_to_stop(run: Run, progress: Progress, scores: dict[str, float]) -> str:
     if run.target is not None and scores.get("score", -np.inf) >= run.target:
         return "target"
-    if run.early_stop and progress.epochs_since_best >= run.early_stop:
+    if 0 < run.config.early_stop <= progress.epochs_since_best:
         return "early"
     return "done"
 
@@ -182,9 +191,10 @@ class Guard:
         if bar is not None:
             bar.set_postfix(loss=f"{values['loss']:.4f}", refresh=False)
             bar.update(self._run.global_batch)
-        if self._run.report is not None and step % self._run.log_every == 0:
+        every = self._run.config.log_every
+        if self._run.report is not None and step % every == 0:
             elapsed, self._since = time.monotonic() - self._since, time.monotonic()
-            speed = self._run.global_batch * self._run.log_every / elapsed
+            speed = self._run.global_batch * every / elapsed
             rate = self._run.learning_rate(state)
             values.update(learning_rate=rate, samples_per_second=speed)
             self._run.report.add("step", step, values)

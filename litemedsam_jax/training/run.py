@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ import jax
 import numpy as np
 
 from litemedsam_jax.config import DataConfig, TrainingConfig
+from litemedsam_jax.files import remove_stale
 from litemedsam_jax.training import data as pipeline
 from litemedsam_jax.training import devices, reporting
 from litemedsam_jax.training.checkpoints import Checkpoints
@@ -82,40 +84,28 @@ def run_stage(
     state = init_state(stage.variables, optimizer, ema=bool(config.optimizer.ema_decay))
     step = make_step(config, stage.loss(config, devices.AXIS), optimizer, devices.AXIS)
     program = devices.Program(step, mapped_output=False, donate=True)
-
-    def run_step(state: TrainState, batch: pipeline.Batch) -> Any:
-        return program(state, stage.prepare(_on_devices(config, batch)))
-
     start = partial(_batches, config, stage, catalog, samples)
     if dry_run:
-        _dry_run(config, stage, state, program, start(0), samples, per_epoch)
+        with closing(start(0)) as batches:
+            _dry_run(config, stage, state, program, next(batches), samples, per_epoch)
         return None
     with termination() as stop_requested:
-        folder = Path(config.work_dir)
-        checkpoints = Checkpoints(_checkpoint_folder(folder, resume), config.keep)
+        checkpoints = Checkpoints(_checkpoint_folder(config, resume), config.keep)
         progress = Progress(data=catalog.fingerprint())
         if resume:
             state, progress = _resumed(checkpoints, state, progress)
-        report = None
-        if devices.is_main():
-            reporting.write_config(folder, config)
-            report = reporting.Report(folder, progress.step if resume else None)
         schedule = learning_rate(config, per_epoch)
-        batches = start(progress.consumed)
         run = Run(
-            step=run_step,
-            batches=batches,
-            validate=stage.validate or (lambda state, epoch: {}),
+            config=config,
+            step=lambda s, batch: program(s, stage.prepare(_on_devices(config, batch))),
+            validate=stage.validate or (lambda s, epoch: {}),
             export=partial(export, config, stage),
             learning_rate=lambda s: float(schedule(s.step)) * plateau_factor(s.opt_state),
             checkpoints=checkpoints,
-            report=report,
+            report=_report(config, progress.step if resume else None),
+            batches=start(progress.consumed),  # starts the workers, hence last
             global_batch=samples,
             steps_per_epoch=per_epoch,
-            total_steps=config.epochs * per_epoch,
-            save_every=config.save_every,
-            log_every=config.log_every,
-            early_stop=config.early_stop,
             target=TARGET_DSC if config.data.overfit else None,
         )
         try:
@@ -124,9 +114,18 @@ def run_stage(
             checkpoints.finish()  # what was on its way to the disk is still good
             raise
         finally:
-            batches.close()  # ends the workers
-            if report is not None:
-                report.close()
+            run.close()
+
+
+def _report(config: TrainingConfig, resumed_at: int | None) -> reporting.Report | None:
+    """Opens the work folder's report, after what killed runs have left; of the main host alone."""
+    if not devices.is_main():
+        return None
+    folder = Path(config.work_dir)
+    for place in (folder, folder / "predictions"):
+        remove_stale(place)
+    reporting.write_config(folder, config)
+    return reporting.Report(folder, resumed_at)
 
 
 def export(config: TrainingConfig, stage: Stage, state: TrainState) -> None:
@@ -168,16 +167,25 @@ def _batches(config: TrainingConfig, stage: Stage, catalog: Catalog, samples: in
     )
 
 
-def _checkpoint_folder(folder: Path, resume: bool) -> Path:
+def holds_run(folder: Path) -> bool:
+    """Whether a work folder has a complete checkpoint to resume from."""
     path = folder / "checkpoints"
-    there = path.is_dir() and any(child.name.isdigit() for child in path.iterdir())
+    return path.is_dir() and any(child.name.isdigit() for child in path.iterdir())
+
+
+def _checkpoint_folder(config: TrainingConfig, resume: bool) -> Path:
+    folder = Path(config.work_dir)
+    there = holds_run(folder)
     if there and not resume:
         raise CheckpointError(
             f"{folder}: holds a run already. Continue it with --resume, or give another -work_dir."
         )
     if resume and not there:
-        raise CheckpointError(f"{folder}: has no checkpoint to resume. Leave --resume out.")
-    return path
+        raise CheckpointError(
+            f"{folder}: has no checkpoint to resume. Leave --resume out, or give --resume auto, "
+            "which starts the run where nothing was saved yet."
+        )
+    return folder / "checkpoints"
 
 
 def _resumed(
@@ -193,7 +201,7 @@ def _resumed(
 
 
 def _dry_run(
-    config: TrainingConfig, stage: Stage, state, program, batches, samples: int, per_epoch: int
+    config: TrainingConfig, stage: Stage, state, program, batch, samples: int, per_epoch: int
 ) -> None:
     """Prints model, data and memory plan, and one step's time."""
     flat = store.flatten(state.params)
@@ -201,7 +209,6 @@ def _dry_run(
     trained = sum(
         math.prod(leaf.shape) for path, leaf in flat.items() if trains(path, config.optimizer)
     )
-    batch = next(batches)
     placed = stage.prepare(_on_devices(config, batch))
     began = time.monotonic()
     plan = program.compiled(state, placed).memory_analysis()

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from litemedsam_jax.training.sources import DataError
 from litemedsam_jax.weights import store
 from litemedsam_jax.weights.errors import CheckpointError
 from litemedsam_jax.weights.join import join
+from tests.conftest import REPOSITORY
 from tests.training.conftest import arrays_of, random_variables, small_model
 
 OUTPUTS = ("config.json", "metrics.jsonl", "curves.png", "tensorboard", "model.safetensors")
@@ -39,6 +42,20 @@ def test_finetuning_validates_reports_and_exports(make_config, small_weights, tm
     assert store.load(folder / "model.safetensors")[1] == small_model()
     with pytest.raises(CheckpointError, match="--resume"):
         run.run_stage(config, stage, catalog, resume=False)
+
+
+def test_frozen_batch_norm_keeps_its_statistics_and_trains_its_scales(
+    make_config, small_weights, tmp_path
+):
+    config = make_config(optimizer={"freeze_batch_norm": True}, epochs=1, steps_per_epoch=2)
+    variables, _, counters = start.whole_model(small_weights, None, 0)
+    catalog, _ = run.open_data(config.data)
+    stage = finetune.stage(config, variables, counters, None)
+    run.run_stage(config, stage, catalog, resume=False)
+    before, after = arrays_of(small_weights), arrays_of(tmp_path / "run" / "model.safetensors")
+    changed = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert "params/image_encoder/patch_embed/seq_0/bn/scale" in changed
+    assert not any(name.startswith("batch_stats/") for name in changed)
 
 
 def test_the_guard_names_the_cases_and_keeps_the_checkpoint(make_config, small_weights, tmp_path):
@@ -115,6 +132,30 @@ def test_starting_points_must_exist(npy_folder, tmp_path, capsys):
     assert main([*shared, "--resume", str(tmp_path / "none")], command="finetune") == 2
     assert main([*shared], command="distill") == 1
     assert "-medsam_checkpoint" in capsys.readouterr().err
+
+
+def test_resume_auto_starts_then_continues_and_clears_what_a_kill_left(
+    npy_folder, small_weights, tmp_path, capsys
+):
+    def train(epochs: int) -> str:
+        arguments = [
+            *("-data_root", str(npy_folder), "-pretrained_checkpoint", str(small_weights)),
+            *("-work_dir", str(tmp_path), "--resume", "auto", "-num_epochs", str(epochs)),
+            *("--steps-per-epoch", "1", "-batch_size", "2", "-num_workers", "0"),
+        ]
+        assert main(arguments, command="finetune") == 0
+        return capsys.readouterr().err
+
+    assert "resumed" not in train(1)
+    killed = (
+        "import os, sys\nfrom litemedsam_jax.files import replacing\n"
+        "with replacing(sys.argv[1]) as beside:\n"
+        "    beside.write_text('half')\n    os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", killed, tmp_path / "model.safetensors"], cwd=REPOSITORY)
+    assert [path for path in tmp_path.glob(".*") if "tmp" in path.name]
+    assert "resumed at step 1" in train(2)
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_two_voices_for_the_same_case_are_refused(npy_folder):
