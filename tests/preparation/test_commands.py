@@ -218,7 +218,14 @@ def test_prepare_says_what_is_wrong(flare, capsys):
     _prepare(flare, "-img_path", f"{flare}/none", "-gt_path", f"{flare}/labels", status=2)
     _prepare(flare, *_folders(flare), "-gt_name_suffix", ".mha", status=2)
     _prepare(flare, *_folders(flare), "-window_width", "0", status=2)
+    _prepare(flare, *_folders(flare), "-img_name_suffix", ".jpg", status=2)
+    one = str(flare / "labels/a.nii.gz")
+    _prepare(flare, "-img_path", f"{flare}/images", "-gt_path", one, status=2)
+    _prepare(flare, "-img_path", one, "-gt_path", f"{flare}/labels", status=2)
     told = capsys.readouterr().err
+    assert "a.jpg: there is no such image for a.nii.gz, nor for any other mask (3)" in told
+    assert "give one image, or the folder of a DICOM series" in told
+    assert "give one mask as well" in told
     assert "there is no such file or folder" in told
     assert "holds no mask with the ending '.mha'" in told
     assert "width is 0" in told
@@ -275,3 +282,31 @@ def test_dicom_folders_pair_with_masks_by_name(tmp_path, series, organs):
         "3DBox_CT_Abd_p1",
         "3DBox_CT_Abd_p2",
     ]
+
+
+def test_each_kind_is_sent_to_the_command_that_takes_it(flare, capsys):
+    cv2.imwrite(str(flare / "a.png"), np.full((9, 9), 200, np.uint8))
+    picture, volume = str(flare / "a.png"), str(flare / "images/a_0000.nii.gz")
+    _prepare(flare, "-img_path", picture, "-gt_path", f"{flare}/labels/a.nii.gz", status=1)
+    assert "`litemedsam prepare images` takes it" in capsys.readouterr().err
+    _prepare(flare, "-img_path", volume, "-gt_path", picture, kind="images", status=1)
+    assert "`litemedsam prepare volumes` takes it" in capsys.readouterr().err
+
+
+def test_a_folder_of_damaged_dicom_is_told(flare, capfd):
+    (flare / "series").mkdir()
+    (flare / "series/a.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\xff" * 50)
+    masks = "-gt_path", f"{flare}/labels/a.nii.gz"
+    _prepare(flare, "-img_path", f"{flare}/series", *masks, status=1)
+    told = capfd.readouterr().err
+    assert "holds no DICOM image that can be read" in told
+    assert "WARNING" not in told  # ITK's own words
+
+
+def test_masks_that_are_no_labels_are_not_exported(tmp_path, capsys):
+    for name, value in (("half", 0.5), ("nan", np.nan)):
+        np.savez(tmp_path / f"{name}.npz", segs=np.full((4, 5), value))
+    assert main(["export", str(tmp_path), "-o", f"{tmp_path}/out"]) == 1
+    told = capsys.readouterr().err
+    assert told.count("expected whole numbers") == 2
+    assert not (tmp_path / "out").exists()
