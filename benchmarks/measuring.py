@@ -29,7 +29,7 @@ SCRIPTS = {
     "OpenVINO": ("with_openvino.py",),
     OURS: ("with_ours.py",),
 }
-HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # as predict.sh sets it for us
+HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1"}  # predict.sh's
 
 
 class BenchmarkError(RuntimeError):

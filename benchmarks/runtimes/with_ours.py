@@ -7,9 +7,11 @@ from worker import PICTURE, REPOSITORY, serve
 
 from litemedsam_jax.inference.predictor import LiteMedSAM
 from litemedsam_jax.inference.transforms import Frame, to_input
+from litemedsam_jax.startup import keep_memory
 
 if __name__ == "__main__":
     os.chdir(REPOSITORY)
+    keep_memory()  # as infer.py does for volumes, and from its second case on
     with np.load(PICTURE) as case:
         image = case["imgs"]
 

@@ -16,8 +16,9 @@ from litemedsam_jax.weights.errors import CheckpointError
 from litemedsam_jax.weights.store import unflatten
 
 # Boxes are decoded in batches of these sizes, padded, so that no case makes a new program. A box
-# costs 20 MB while it is decoded; more than 8 at a time are not faster.
-DECODE_SIZES = (1, 2, 4, 8)
+# costs 20 MB while it is decoded; more than 4 at a time are not faster, and would take more memory
+# than the encoder does.
+DECODE_SIZES = (1, 2, 4)
 
 # YNNPACK may take the encoder's attention (see models.layers), but no reductions or convolutions:
 # it would draw a LayerNorm into the neck's convolution, and both would crawl. In the decoder, whose
