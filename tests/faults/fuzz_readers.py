@@ -94,13 +94,13 @@ TARGETS: dict[str, tuple[str, Callable[[bytes], bytes], Callable[[Path], None]]]
 
 def seeds(target: str) -> list[bytes]:
     """Good inputs of a target."""
-    from tests.inference import hostile
+    from tests.inference.hostile import making
     from tests.weights import mutations
 
     if target.startswith("npz"):
-        cases = [hostile.good(np.random.default_rng(seed), bool(seed % 2)) for seed in range(6)]
+        cases = [making.good(np.random.default_rng(seed), bool(seed % 2)) for seed in range(6)]
         if target == "npz":
-            return [hostile.zipped(case) for case in cases]
+            return [making.zipped(case) for case in cases]
         return [FRAME.join(case.values()) for case in cases]
     if target.startswith("pth"):
         path = Path(tempfile.mkdtemp()) / "a.pth"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.inference import hostile
+from tests.inference.hostile import folder as hostile
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links, pipes and odd file names")
 

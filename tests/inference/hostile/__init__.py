@@ -1,0 +1,1 @@
+"""Hostile and broken cases by the hundred, from a seed."""
