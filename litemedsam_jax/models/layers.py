@@ -11,13 +11,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from litemedsam_jax.config import Execution
+from litemedsam_jax.models import gradients
+from litemedsam_jax.models.gradients import gelu as gelu
 
 Array = jax.Array
-
-
-def gelu(x: Array) -> Array:
-    """GELU in its exact form. `jax.nn.gelu` goes through erfc, which costs XLA's CPU twice."""
-    return x * 0.5 * (1 + lax.erf(x * math.sqrt(0.5)))
 
 
 def torch_uniform(fan_in: int) -> nn.initializers.Initializer:
@@ -39,7 +36,7 @@ def product(x: Array, kernel: Array, as_convolution: bool = False) -> Array:
     Its gradient would be slow, so training does without.
     """
     if not as_convolution:
-        return x @ kernel
+        return gradients.product(x, kernel)
     rows = x.reshape(1, 1, -1, x.shape[-1])
     numbers = ("NHWC", "HWIO", "NHWC")
     rows = lax.conv_general_dilated(
@@ -69,7 +66,7 @@ class Linear(nn.Module):
     def __call__(self, x: Array) -> Array:
         dtype = self.dtype
         x = product(x.astype(dtype), self.kernel.astype(dtype), self.as_convolution)
-        return x + self.bias.astype(dtype)
+        return gradients.add(x, self.bias.astype(dtype))
 
 
 class LayerNorm(nn.Module):
@@ -84,16 +81,12 @@ class LayerNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        x = x.astype(jnp.float32)
-        mean = x.mean(-1, keepdims=True)
-        centred = x - mean
-        variance = jnp.square(centred).mean(-1, keepdims=True)
-        x = centred * lax.rsqrt(variance + self.epsilon)
-        if self.affine:
-            channels = x.shape[-1]
-            x = x * self.param("scale", nn.initializers.ones, (channels,))
-            x = x + self.param("bias", nn.initializers.zeros, (channels,))
-        return x.astype(self.dtype)
+        if not self.affine:
+            return gradients.normalise(x, self.epsilon).astype(self.dtype)
+        channels = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (channels,))
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        return gradients.layer_norm(x, scale, bias, self.epsilon).astype(self.dtype)
 
 
 class BatchNorm(nn.Module):
@@ -116,30 +109,20 @@ class BatchNorm(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,))
         scale = self.param("scale", self.scale_init, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
-        if train:
-            mean, variance, count = self._batch_statistics(x)
-            if not self.is_initializing():
-                unbiased = variance * (count / max(count - 1, 1))
-                keep, take = self.momentum, 1 - self.momentum
-                running_mean.value = keep * running_mean.value + take * mean
-                running_var.value = keep * running_var.value + take * unbiased
-        else:
-            mean, variance = running_mean.value, running_var.value
-        factor = scale * lax.rsqrt(variance + self.epsilon)
-        return (x.astype(jnp.float32) * factor + (bias - mean * factor)).astype(self.dtype)
-
-    def _batch_statistics(self, x: Array) -> tuple[Array, Array, int]:
-        x = x.astype(jnp.float32)
-        axes = tuple(range(x.ndim - 1))
-        count = x.size // x.shape[-1]
-        mean = x.mean(axes)
-        if self.batch_axis is not None:
-            mean = lax.pmean(mean, self.batch_axis)
-            count *= lax.axis_size(self.batch_axis)
-        variance = jnp.square(x - mean).mean(axes)
-        if self.batch_axis is not None:
-            variance = lax.pmean(variance, self.batch_axis)
-        return mean, variance, count
+        if not train:
+            factor = scale * lax.rsqrt(running_var.value + self.epsilon)
+            x = x.astype(jnp.float32) * factor + (bias - running_mean.value * factor)
+            return x.astype(self.dtype)
+        axis = self.batch_axis
+        x, mean, variance = gradients.batch_norm(x, scale, bias, self.epsilon, axis)
+        if not self.is_initializing():
+            devices = 1 if axis is None else lax.axis_size(axis)
+            count = x.size // channels * devices
+            unbiased = variance * (count / max(count - 1, 1))
+            keep, take = self.momentum, 1 - self.momentum
+            running_mean.value = keep * running_mean.value + take * mean
+            running_var.value = keep * running_var.value + take * unbiased
+        return x.astype(self.dtype)
 
 
 class Conv(nn.Module):
@@ -166,7 +149,7 @@ class Conv(nn.Module):
         kernel = self.param("kernel", init, (size, size, inputs, self.features))
         x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
         if self.depthwise:
-            x = self._depthwise(x, kernel)
+            x = gradients.depthwise(x, kernel[:, :, 0], self.stride, self.padding)
         elif size == self.stride == 1:
             x = product(x, kernel[0, 0], self.as_convolution)
         else:
@@ -178,22 +161,9 @@ class Conv(nn.Module):
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),
             )
         if self.use_bias:
-            x = x + self.param("bias", init, (self.features,)).astype(self.dtype)
+            bias = self.param("bias", init, (self.features,)).astype(self.dtype)
+            x = gradients.add(x, bias)
         return x
-
-    def _depthwise(self, x: Array, kernel: Array) -> Array:
-        pad, step = self.padding, self.stride
-        batch, height, width, channels = x.shape
-        x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-        rows = (height + 2 * pad - self.kernel_size) // step + 1
-        columns = (width + 2 * pad - self.kernel_size) // step + 1
-        total = jnp.zeros((batch, rows, columns, channels), x.dtype)
-        for i in range(self.kernel_size):
-            for j in range(self.kernel_size):
-                last = (batch, i + (rows - 1) * step + 1, j + (columns - 1) * step + 1, channels)
-                shifted = lax.slice(x, (0, i, j, 0), last, (1, step, step, 1))
-                total = total + shifted * kernel[i, j, 0]
-        return total
 
 
 class ConvNorm(nn.Module):

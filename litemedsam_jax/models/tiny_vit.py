@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from litemedsam_jax.config import Execution, StageConfig, TinyViTConfig
+from litemedsam_jax.models import gradients
 from litemedsam_jax.models.layers import (
     Array,
     Conv,
@@ -222,10 +223,7 @@ def _pad_with(x: Array, token: Array, window: int) -> Array:
     """Lays `token` (1, 1, 1, C) at the bottom and right of x, up to multiples of `window`."""
     _, height, width, _ = x.shape
     bottom, right = padded_size(height, window) - height, padded_size(width, window) - width
-    # Padding with zeros what is left after subtraction would round; selecting does not.
-    x = jnp.pad(x, ((0, 0), (0, bottom), (0, right), (0, 0)))
-    inside = (jnp.arange(height + bottom) < height)[:, None] & (jnp.arange(width + right) < width)
-    return jnp.where(inside[None, :, :, None], x, token)
+    return gradients.surround(x, token, bottom, right)
 
 
 def _offset_index(window: int) -> np.ndarray:

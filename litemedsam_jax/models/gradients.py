@@ -1,0 +1,326 @@
+"""Operations whose gradients are written out, since XLA's CPU derives slow ones.
+
+What costs there: a sum over pixels, which becomes a tree of windowed reductions, ten times slower
+than memory; a transposed copy for the gradient of a product of images; nine full passes for each
+depthwise convolution; and whatever an expensive forward value is stored for. The forward formulas
+are the plain ones; other platforms keep the gradients that JAX derives.
+"""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+Array = jax.Array
+_WAYS = 16  # slices added at a time
+
+
+def on_cpu() -> bool:
+    """Whether programs are made for CPUs: the one place that decides."""
+    return jax.default_backend() == "cpu"
+
+
+def channel_sums(function: Callable[..., Array], *arrays: Array) -> Array:
+    """The sum of function(*arrays) (elementwise) over all axes but the last, (C,).
+
+    On CPUs as a tree of sums of slices, which XLA fuses with the function into one pass over
+    memory, and which rounds less than a running sum.
+    """
+    if not on_cpu():
+        values = function(*arrays)
+        return values.sum(tuple(range(values.ndim - 1)))
+    return _tree_sum(function, *(array.reshape(-1, array.shape[-1]) for array in arrays))
+
+
+def _same(x: Array) -> Array:
+    return x
+
+
+def _tree_sum(function: Callable[..., Array], *arrays: Array) -> Array:
+    rows = arrays[0].shape[0]
+    if rows <= 2 * _WAYS:
+        return function(*arrays).sum(0)
+    part = rows // _WAYS
+    slices = [[x[i * part : (i + 1) * part] for x in arrays] for i in range(_WAYS)]
+    total = function(*slices[0])
+    for one in slices[1:]:
+        total = total + function(*one)
+    total = _tree_sum(_same, total)
+    if rows % _WAYS:
+        total = total + function(*(x[_WAYS * part :] for x in arrays)).sum(0)
+    return total
+
+
+# ---- product
+
+
+def product(x: Array, kernel: Array) -> Array:
+    """x (..., C) times kernel (C, O)."""
+    return _product(x, kernel) if on_cpu() else x @ kernel
+
+
+@jax.custom_vjp
+def _product(x, kernel):
+    return x @ kernel
+
+
+def _product_backward(saved, gradient):
+    x, kernel = lax.optimization_barrier(saved)
+    # Matrices, materialised: otherwise XLA copies one operand, transposed.
+    gradient = lax.optimization_barrier(gradient).reshape(-1, gradient.shape[-1])
+    by_x = lax.dot_general(gradient, kernel, (((1,), (1,)), ((), ()))).reshape(x.shape)
+    by_kernel = lax.dot_general(x.reshape(-1, x.shape[-1]), gradient, (((0,), (0,)), ((), ())))
+    return by_x, by_kernel
+
+
+_product.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _product_backward)
+
+
+def add(x: Array, bias: Array) -> Array:
+    """x (..., C) plus bias (C,)."""
+    return _add(x, bias) if on_cpu() else x + bias
+
+
+@jax.custom_vjp
+def _add(x, bias):
+    return x + bias
+
+
+def _add_backward(_, gradient):
+    return gradient, channel_sums(_same, gradient)
+
+
+_add.defvjp(lambda x, bias: (x + bias, None), _add_backward)
+
+
+# ---- GELU
+
+
+def gelu(x: Array) -> Array:
+    """GELU in its exact form. `jax.nn.gelu` goes through erfc, which costs XLA's CPU twice."""
+    return _gelu(x) if on_cpu() else _plain_gelu(x)
+
+
+def _plain_gelu(x: Array) -> Array:
+    return x * 0.5 * (1 + lax.erf(x * math.sqrt(0.5)))
+
+
+_gelu = jax.custom_vjp(_plain_gelu)
+
+
+def _gelu_backward(x, gradient):
+    # The barrier keeps XLA from storing the forward pass's erf for here.
+    x, gradient = lax.optimization_barrier((x, gradient))
+    density = jnp.exp(-0.5 * jnp.square(x)) * (1 / math.sqrt(2 * math.pi))
+    slope = 0.5 * (1 + lax.erf(x * math.sqrt(0.5))) + x * density
+    return (gradient * slope,)
+
+
+_gelu.defvjp(lambda x: (_plain_gelu(x), x), _gelu_backward)
+
+
+# ---- depthwise convolution
+
+
+def shifted_sum(x: Array, kernel: Array, stride: int, padding: int) -> Array:
+    """Depthwise convolution of x (B, H, W, C) with kernel (k, k, C), as a sum of shifted x."""
+    batch, height, width, channels = x.shape
+    size = kernel.shape[0]
+    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    rows = (height + 2 * padding - size) // stride + 1
+    columns = (width + 2 * padding - size) // stride + 1
+    total = jnp.zeros((batch, rows, columns, channels), x.dtype)
+    for i in range(size):
+        for j in range(size):
+            last = (batch, i + (rows - 1) * stride + 1, j + (columns - 1) * stride + 1, channels)
+            shifted = lax.slice(x, (0, i, j, 0), last, (1, stride, stride, 1))
+            total = total + shifted * kernel[i, j]
+    return total
+
+
+def depthwise(x: Array, kernel: Array, stride: int, padding: int) -> Array:
+    """As `shifted_sum`."""
+    plain = _depthwise if on_cpu() else shifted_sum
+    return plain(x, kernel, stride, padding)
+
+
+_depthwise = jax.custom_vjp(shifted_sum, nondiff_argnums=(2, 3))
+
+
+def _depthwise_forward(x, kernel, stride, padding):
+    return shifted_sum(x, kernel, stride, padding), (x, kernel)
+
+
+def _depthwise_backward(stride, padding, saved, gradient):
+    x, kernel = saved
+    x, gradient = lax.optimization_barrier((x, gradient))
+    size = kernel.shape[0]
+    spread = []  # with zeros between what strides skipped, and around: the transposed convolution
+    for length, wide in zip(gradient.shape[1:3], x.shape[1:3], strict=True):
+        before = size - 1 - padding
+        after = wide + size - 1 - before - ((length - 1) * stride + 1)
+        spread.append((before, after, stride - 1))
+    around = lax.pad(gradient, jnp.zeros((), x.dtype), [(0, 0, 0), *spread, (0, 0, 0)])
+    by_x = shifted_sum(around, kernel[::-1, ::-1], 1, 0)
+    return by_x, _kernel_gradient(x, gradient, size, stride, padding).astype(kernel.dtype)
+
+
+def _kernel_gradient(x: Array, gradient: Array, size: int, stride: int, padding: int) -> Array:
+    """The k² sums, (k, k, C) float32: some rows at a time, so that these stay in the cache."""
+    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    x = lax.optimization_barrier(x)
+    batch, height, width, channels = gradient.shape
+    count = math.gcd(height, 2)
+    part = width // math.gcd(width, _WAYS)
+    taps = [divmod(tap, size) for tap in range(size**2)]
+
+    def product(rows: Array, slopes: Array, tap: tuple[int, int], k: int) -> Array:
+        i, j = tap[0], tap[1] + k * stride
+        last = (batch, i + (count - 1) * stride + 1, j + (part - 1) * stride + 1, channels)
+        shifted = lax.slice(rows, (0, i, j, 0), last, (1, stride, stride, 1))
+        return shifted.astype(jnp.float32) * slopes[:, :, k : k + part]
+
+    def add_rows(index: Array, sums: list[Array]) -> list[Array]:
+        first, length = index * count, (count - 1) * stride + size
+        rows = lax.dynamic_slice_in_dim(x, first * stride, length, 1)
+        slopes = lax.dynamic_slice_in_dim(gradient, first, count, 1)
+        starts = range(0, width, part)
+        return [
+            sum((product(rows, slopes, tap, k) for k in starts), start=total)
+            for tap, total in zip(taps, sums, strict=True)
+        ]
+
+    zeros = jnp.zeros((batch, count, part, channels), jnp.float32)
+    sums = lax.fori_loop(0, height // count, add_rows, [zeros] * len(taps))
+    sums = [channel_sums(_same, one) for one in sums]
+    return jnp.stack(sums).reshape(size, size, channels)
+
+
+_depthwise.defvjp(_depthwise_forward, _depthwise_backward)
+
+
+# ---- normalisation
+
+
+def batch_norm(
+    x: Array, scale: Array, bias: Array, epsilon: float, axis: str | None
+) -> tuple[Array, Array, Array]:
+    """x (..., C) normalised by the batch's own statistics, over all devices of `axis`.
+
+    Returns:
+        The result in x's dtype; mean and (biased) variance (C,), which carry no gradient.
+    """
+    return (_batch_norm if on_cpu() else _plain_batch_norm)(x, scale, bias, epsilon, axis)
+
+
+def _plain_batch_norm(x, scale, bias, epsilon, axis):
+    return _batch_norm_forward(x, scale, bias, epsilon, axis)[0]
+
+
+_batch_norm = jax.custom_vjp(_plain_batch_norm, nondiff_argnums=(3, 4))
+
+
+def _batch_norm_forward(x, scale, bias, epsilon, axis):
+    wide, count = x.astype(jnp.float32), x.size // x.shape[-1]
+    mean = _mean_over(channel_sums(_same, wide) / count, axis)
+    variance = channel_sums(lambda x: jnp.square(x - mean), wide) / count
+    variance = _mean_over(variance, axis)
+    inverse = lax.rsqrt(variance + epsilon)
+    factor = scale * inverse
+    result = (wide * factor + (bias - mean * factor)).astype(x.dtype)
+    return (result, mean, variance), (x, scale, mean, inverse)
+
+
+def _batch_norm_backward(_, axis, saved, gradients):
+    x, scale, mean, inverse = saved
+    x, gradient = lax.optimization_barrier((x, gradients[0]))
+    wide, slope, count = x.astype(jnp.float32), gradient.astype(jnp.float32), x.size // x.shape[-1]
+    by_bias = channel_sums(_same, slope)
+    by_scale = channel_sums(lambda g, x: g * (x - mean), slope, wide) * inverse
+    tilt = _mean_over(by_scale / count, axis) * inverse
+    offset = _mean_over(by_bias / count, axis)
+    by_x = (slope - offset - (wide - mean) * tilt) * (scale * inverse)
+    return by_x.astype(x.dtype), by_scale, by_bias
+
+
+_batch_norm.defvjp(_batch_norm_forward, _batch_norm_backward)
+
+
+def _mean_over(x: Array, axis: str | None) -> Array:
+    return x if axis is None else lax.pmean(x, axis)
+
+
+def layer_norm(x: Array, scale: Array, bias: Array, epsilon: float) -> Array:
+    """x (..., C) normalised over its last axis, in float32."""
+    return (_layer_norm if on_cpu() else _plain_layer_norm)(x, scale, bias, epsilon)
+
+
+def normalise(x: Array, epsilon: float) -> Array:
+    """x (..., C) with mean 0 and variance 1 over the last axis, in float32."""
+    x = x.astype(jnp.float32)
+    centred = x - x.mean(-1, keepdims=True)
+    variance = jnp.square(centred).mean(-1, keepdims=True)
+    return centred * lax.rsqrt(variance + epsilon)
+
+
+def _plain_layer_norm(x, scale, bias, epsilon):
+    return normalise(x, epsilon) * scale + bias
+
+
+_layer_norm = jax.custom_vjp(_plain_layer_norm, nondiff_argnums=(3,))
+
+
+def _layer_norm_forward(x, scale, bias, epsilon):
+    wide = x.astype(jnp.float32)
+    mean = _row_means(wide)
+    inverse = lax.rsqrt(_row_means(jnp.square(wide - mean)) + epsilon)
+    return (wide - mean) * inverse * scale + bias, (x, scale, mean, inverse)
+
+
+def _layer_norm_backward(_, saved, gradient):
+    x, scale, mean, inverse = saved
+    x, gradient = lax.optimization_barrier((x, gradient))
+    wide = x.astype(jnp.float32)
+    normal, slope = (wide - mean) * inverse, gradient * scale
+    by_x = (slope - _row_means(slope) - normal * _row_means(slope * normal)) * inverse
+    by_scale = channel_sums(lambda g, x, m, i: g * (x - m) * i, gradient, wide, mean, inverse)
+    return by_x.astype(x.dtype), by_scale, channel_sums(_same, gradient)
+
+
+_layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
+
+
+def _row_means(x: Array) -> Array:
+    """Means over the last axis, (..., 1): parts of it are added first, which vectorises."""
+    channels, width = x.shape[-1], math.gcd(x.shape[-1], 16)
+    parts = [x[..., start : start + width] for start in range(0, channels, width)]
+    return sum(parts[1:], start=parts[0]).sum(-1, keepdims=True) / channels
+
+
+def surround(x: Array, token: Array, bottom: int, right: int) -> Array:
+    """x (B, H, W, C) with `token` (1, 1, 1, C) laid at its bottom and right."""
+    return (_surround if on_cpu() else _plain_surround)(x, token, bottom, right)
+
+
+def _plain_surround(x, token, bottom, right):
+    _, height, width, _ = x.shape
+    # Padding with zeros what is left after subtraction would round; selecting does not.
+    x = jnp.pad(x, ((0, 0), (0, bottom), (0, right), (0, 0)))
+    inside = (jnp.arange(height + bottom) < height)[:, None] & (jnp.arange(width + right) < width)
+    return jnp.where(inside[None, :, :, None], x, token)
+
+
+_surround = jax.custom_vjp(_plain_surround, nondiff_argnums=(2, 3))
+
+
+def _surround_backward(bottom, right, _, gradient):
+    height, width = gradient.shape[1] - bottom, gradient.shape[2] - right
+    below, beside = gradient[:, height:], gradient[:, :height, width:]
+    by_token = sum(channel_sums(_same, part) for part in (below, beside) if part.size)
+    by_token = jnp.zeros(gradient.shape[-1:], gradient.dtype) + by_token
+    return gradient[:, :height, :width], by_token[None, None, None]
+
+
+_surround.defvjp(lambda *arguments: (_plain_surround(*arguments), None), _surround_backward)
