@@ -35,8 +35,12 @@ _OPTIONAL = {
     "torch": "torch",
 }
 
-# Exit statuses by which shells tell that SIGINT (2) or SIGPIPE (13) ended a program.
-_INTERRUPTED, _NOBODY_READS = 128 + 2, 128 + 13
+# Exit statuses by which shells tell that SIGINT (2), SIGPIPE (13) or SIGTERM (15) ended a program.
+_INTERRUPTED, _NOBODY_READS, _TERMINATED = 128 + 2, 128 + 13, 128 + 15
+
+
+class _Terminated(BaseException):
+    """SIGTERM: a scheduler or `docker stop` wants the process to end."""
 
 
 def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
@@ -50,13 +54,16 @@ def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
             return _dispatch(argv, command)
         finally:
             sys.stdout.flush()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, _Terminated) as stop:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends the clean-up too
+        interrupted = isinstance(stop, KeyboardInterrupt)
         goes_on = "; with --skip-existing it goes on where it was" if command == "segment" else ""
-        print(f"litemedsam: interrupted{goes_on}", file=sys.stderr, flush=True)
+        told = f"litemedsam: {'interrupted' if interrupted else 'terminated'}{goes_on}"
+        print(told, file=sys.stderr, flush=True)
+        status = _INTERRUPTED if interrupted else _TERMINATED
         if command == "segment" and argv is None:
-            os._exit(_INTERRUPTED)  # XLA's threads may be at work, and would be heard of
-        return _INTERRUPTED
+            os._exit(status)  # XLA's threads may be at work, and would be heard of
+        return status
     except BrokenPipeError:
         if not _nobody_reads():
             raise
@@ -80,6 +87,8 @@ def _dispatch(argv: Sequence[str] | None, command: str | None) -> int:
 
         startup.with_huge_pages()
         startup.lightly()
+        # As process 1 of a container it would not be heard otherwise.
+        signal.signal(signal.SIGTERM, _terminate)
     module_name, summary = COMMANDS[command]
     try:
         return _run(module_name, program, summary, arguments)
@@ -91,6 +100,10 @@ def _dispatch(argv: Sequence[str] | None, command: str | None) -> int:
         told = f"needs the package {package}: pip install {extras[0]}"
         print(f"litemedsam {command}: {told}", file=sys.stderr)
         return 2
+
+
+def _terminate(*_: object) -> None:
+    raise _Terminated
 
 
 def _run(module_name: str, program: str | None, summary: str, arguments: list[str]) -> int:

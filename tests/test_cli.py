@@ -70,6 +70,23 @@ def test_an_interruption_is_one_line(monkeypatch, capsys):
     assert capsys.readouterr() == ("", "litemedsam: interrupted\n")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="other signals")
+@pytest.mark.parametrize(("name", "word"), [("SIGINT", "interrupted"), ("SIGTERM", "terminated")])
+def test_signals_end_a_run_with_one_line_and_their_status(name, word):
+    code = f"""
+import os, signal, sys
+from litemedsam_jax import cli
+from litemedsam_jax.commands import segment
+segment.run = lambda _: os.kill(os.getpid(), signal.{name}) or signal.pause()
+sys.argv[1:] = ["-i", "imgs", "-o", "segs"]
+sys.exit(cli.main(command="segment"))
+"""
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 128 + getattr(signal, name)
+    assert run.stderr == f"litemedsam: {word}; with --skip-existing it goes on where it was\n"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="other pipes")
 def test_a_reader_that_goes_away_ends_the_command_quietly():
     reading, writing = os.pipe()
