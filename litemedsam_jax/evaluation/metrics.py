@@ -63,14 +63,6 @@ class VoxelCounts:
         return float(2 * self.both[label] / total) if total else float("nan")
 
 
-def count_voxels(gts: np.ndarray, segs: np.ndarray) -> VoxelCounts:
-    """Counts each label's voxels in both label maps and where they agree.
-
-    Shapes equal, integer (or integral float) labels 0-65535. Raises ValueError otherwise.
-    """
-    return _count(*_label_maps(gts, segs))
-
-
 def _count(gts: np.ndarray, segs: np.ndarray) -> VoxelCounts:
     size = int(max(gts.max(initial=0), segs.max(initial=0))) + 1
     counts = np.zeros((3, size), np.int64)
@@ -86,13 +78,6 @@ def _count(gts: np.ndarray, segs: np.ndarray) -> VoxelCounts:
             for total, values in zip(counts, (gt, seg, gt[gt == seg]), strict=True):
                 total += np.bincount(values.ravel(), minlength=size)
     return VoxelCounts(*counts)
-
-
-def dice_per_label(gts: np.ndarray, segs: np.ndarray) -> dict[int, float]:
-    """DSC of each label that occurs in the ground truth or in the masks (0 is background)."""
-    counts = count_voxels(gts, segs)
-    present = np.flatnonzero(counts.gt + counts.seg)
-    return {int(label): counts.dice(int(label)) for label in present if label}
 
 
 def score_case(

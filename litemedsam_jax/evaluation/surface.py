@@ -21,21 +21,6 @@ SurfaceDistances: TypeAlias = dict[str, np.ndarray]
 _LOOKED_AT = 300
 
 
-def surface_distances(
-    gt: np.ndarray, seg: np.ndarray, spacing: Sequence[float], limit: float = np.inf
-) -> SurfaceDistances:
-    """Distances from each border element of one mask to the other mask's border.
-
-    `gt` and `seg` are boolean, of one shape, 2D or 3D, neither of them empty; `spacing` is in the
-    order of their axes. Distances over `limit` come out as infinite, which spares the search.
-
-    Returns what `surface_distance.compute_surface_distances` does, in the order of the voxels:
-    distances (same unit as `spacing`), with the area (3D) or length (2D) of each element.
-    """
-    gts, segs = gt.view(np.uint8), seg.view(np.uint8)
-    return next(distances for _, distances in label_distances(gts, segs, [1], spacing, limit))
-
-
 def label_distances(
     gts: np.ndarray,
     segs: np.ndarray,
@@ -43,9 +28,15 @@ def label_distances(
     spacing: Sequence[float],
     limit: float = np.inf,
 ) -> Iterator[tuple[int, SurfaceDistances]]:
-    """`surface_distances` of each of the labels, which must all occur in both maps.
+    """Distances from each surface element of a label to the other map's surface of that label.
 
-    gts, segs: unsigned label maps of one shape, (H, W) or (D, H, W).
+    gts, segs: unsigned label maps of one shape, (H, W) or (D, H, W). labels: each must occur in
+    both maps. spacing: in the order of the axes. Distances over `limit` come out as infinite, which
+    spares the search.
+
+    Yields a label and what `surface_distance.compute_surface_distances` makes of its masks, in the
+    order of the voxels: distances (same unit as `spacing`), with the area (3D) or length (2D) of
+    each element.
     """
     wanted = np.zeros(int(max(gts.max(), segs.max())) + 1, bool)
     wanted[list(labels)] = True

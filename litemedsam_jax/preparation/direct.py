@@ -16,7 +16,10 @@ from litemedsam_jax.preparation.intensity import IntensityOptions, to_uint8
 
 # What people put at the end of an image's name and leave out of its mask's, or exchange.
 _IMAGE_ENDINGS = ("_0000", "_image", "_img", "_images")
-_MASK_ENDINGS = ("", "_mask", "_masks", "_label", "_labels", "_seg", "_gt", "_boxes")
+_MASK_ENDINGS = (
+    "", "_mask", "_masks", "_label", "_labels", "_seg", "_gt", "_boxes", "_annotation",
+    "_Annotation",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from litemedsam_jax.evaluation import surface
-from litemedsam_jax.evaluation.metrics import dice_per_label, score_case
+from litemedsam_jax.evaluation.metrics import score_case
 from tests.conftest import REPOSITORY
 
 # The reference's own scores (metrics.csv) of the demo cases.
@@ -45,6 +45,11 @@ def test_shared_cases_score_as_the_reference_scores_them(shared):
     assert scored == expected
 
 
+def _distances(gt, seg, spacing, limit=np.inf):
+    maps = gt.view(np.uint8), seg.view(np.uint8)
+    return dict(surface.label_distances(*maps, [1], spacing, limit))[1]
+
+
 def _package_distances(gt, seg, spacing):
     from surface_distance import metrics
 
@@ -66,12 +71,12 @@ def test_distances_equal_the_package_s(spacing, share):
     gt, seg = (rng.random(shape) < share for _ in range(2))
     gt[3, 4] = seg[20, 30] = True
     expected = _package_distances(gt, seg, spacing)
-    found = surface.surface_distances(gt, seg, spacing)
+    found = _distances(gt, seg, spacing)
     assert found.keys() == expected.keys()
     for key in ("distances_gt_to_pred", "distances_pred_to_gt"):
         np.testing.assert_allclose(np.sort(found[key]), expected[key], atol=1e-12)
     for tolerance in (0.5, 1.0, 2.0):
-        limited = surface.surface_distances(gt, seg, spacing, limit=tolerance)
+        limited = _distances(gt, seg, spacing, limit=tolerance)
         for distances in (found, limited):
             assert surface.surface_dice(distances, tolerance) == pytest.approx(
                 metrics.compute_surface_dice_at_tolerance(expected, tolerance), abs=1e-12
@@ -166,12 +171,6 @@ def test_hd95_is_a_distance_in_millimetres():
     gts[5:20, 5:20, 5:20] = 1
     segs[5:20, 5:20, 8:23] = 1  # 3 voxels along x
     assert score_case(gts, segs, (2.0, 1.0, 1.0), corrected=True, hd95=True).hd95 == 6.0
-
-
-def test_dice_per_label_names_the_labels():
-    gts = np.array([[0, 1, 1, 7]], np.uint8)
-    segs = np.array([[0, 1, 0, 2]], np.uint8)
-    assert dice_per_label(gts, segs) == {1: pytest.approx(2 / 3), 2: 0.0, 7: 0.0}
 
 
 @pytest.mark.parametrize(
