@@ -49,10 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--strategy",
-        choices=("reference", "clean"),
+        type=_strategy,
         default="reference",
-        help="3D: 'reference' equals the PyTorch reference, whose propagation depends on a box's "
-        "number; 'clean' does not (default: %(default)s)",
+        metavar="NAME",
+        help="'reference': the masks of the PyTorch reference, whose 3D propagation depends on a "
+        "box's number; 'clean': its own without that; 'best': better masks at up to twice the "
+        "cost; 'thorough': at up to five times; or parts joined by '+', see docs/accuracy.md "
+        "(default: %(default)s)",
     )
     add(
         "--boxes",
@@ -106,6 +109,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_image_files(parser.add_argument_group("image files"))
     add("-device", default="cpu", help="cpu, gpu or tpu (default: %(default)s)")
+
+
+def _strategy(text: str) -> str:
+    from litemedsam_jax.inference.strategies import parse
+
+    try:
+        return parse(text).name
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _shard(text: str) -> tuple[int, int]:

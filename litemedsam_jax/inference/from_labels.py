@@ -6,14 +6,10 @@ challenge's boxes and without propagation.
 
 import numpy as np
 
-from litemedsam_jax.inference.decoding import decode_masks
-from litemedsam_jax.inference.predictor import LiteMedSAM, paint
-from litemedsam_jax.inference.transforms import (
-    Frame,
-    bounding_box,
-    resize_labels,
-    to_input,
-)
+from litemedsam_jax.inference.labels import paint
+from litemedsam_jax.inference.look import Look
+from litemedsam_jax.inference.predictor import LiteMedSAM
+from litemedsam_jax.inference.transforms import Frame, bounding_box, resize_labels
 
 
 def segment_by_labels(
@@ -44,8 +40,7 @@ def _segment_slice(model: LiteMedSAM, image: np.ndarray, gts: np.ndarray, shift:
     }
     if not boxes:
         return segs
-    embedding = model.engine.encode(to_input(image, frame))
-    masks = decode_masks(model.engine, embedding, np.stack(list(boxes.values())), frame)
+    masks = Look.at(model.engine, image, frame).masks(np.stack(list(boxes.values())))
     for label, mask in zip(boxes, masks, strict=True):
         paint(segs, mask, label)
     return segs

@@ -3,20 +3,19 @@
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from litemedsam_jax.inference.compiled import Engine
-from litemedsam_jax.inference.decoding import decode_masks
+from litemedsam_jax.inference.labels import blank, paint, paint_by_score
+from litemedsam_jax.inference.look import Look
+from litemedsam_jax.inference.strategies import parse
 from litemedsam_jax.inference.transforms import (
     Frame,
     Region,
     boxes_to_input,
     mask_from_logits,
-    to_input,
 )
-from litemedsam_jax.inference.volume import segment_volume
 from litemedsam_jax.weights import store
 
 DEFAULT_WEIGHTS = Path("work_dir/LiteMedSAM/lite_medsam.safetensors")
@@ -30,7 +29,7 @@ class LiteMedSAM:
 
     def __init__(self, engine: Engine):
         self.engine = engine
-        self._current: tuple[Frame, Any] | None = None  # of the image set last, with its embedding
+        self._current: Look | None = None  # at the image set last
 
     @classmethod
     def from_pretrained(
@@ -60,8 +59,7 @@ class LiteMedSAM:
             raise ValueError(f"expected an image of shape (H, W, 3) or (H, W), not {image.shape}")
         if image.dtype.kind not in "biuf" or not np.isfinite([image.min(), image.max()]).all():
             raise ValueError("expected an image of finite numbers")
-        frame = Frame(*image.shape[:2])
-        self._current = frame, self.engine.encode(to_input(image, frame))
+        self._current = Look.at(self.engine, image, Frame(*image.shape[:2]))
 
     def predict(
         self,
@@ -84,7 +82,8 @@ class LiteMedSAM:
             masks (N, H, W) bool, predicted IoU (N,), logits (N, 256, 256) float32 in the padded
             input frame; with `multimask` (N, 3, H, W), (N, 3), (N, 3, 256, 256).
         """
-        frame, embedding = self._encoded()
+        look = self._look()
+        frame, embedding = look.frame, look.embedding
         if all(prompt is None or np.size(prompt) == 0 for prompt in (boxes, points, mask_logits)):
             raise ValueError("nothing to predict from: give boxes, points or mask_logits")
         scaled = None if boxes is None else boxes_to_input(np.reshape(boxes, (-1, 4)), frame)
@@ -110,59 +109,70 @@ class LiteMedSAM:
 
     def predict_regions(self, boxes: np.ndarray) -> Iterator[Region]:
         """Like `predict` for boxes (N, 4) alone, one by one, without an image-sized array each."""
-        frame, embedding = self._encoded()
-        return decode_masks(self.engine, embedding, boxes_to_input(boxes, frame), frame)
+        look = self._look()
+        return look.masks(boxes_to_input(boxes, look.frame))
 
-    def segment_image(self, image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-        """One label image (H, W): box k (from 1) writes k; where boxes overlap the later wins.
+    def segment_image(
+        self, image: np.ndarray, boxes: np.ndarray, strategy: str = "reference"
+    ) -> np.ndarray:
+        """One label image (H, W): box k (from 1) writes k.
 
-        uint8, or uint16 for more than 255 boxes.
+        Where masks overlap, the later box wins by "reference" and "clean", the more certain one by
+        the others (see inference.strategies). uint8, or uint16 for more than 255 boxes.
         """
+        chosen = parse(strategy)
         boxes = np.reshape(boxes, (-1, 4))
-        self.engine.prepare(len(boxes))
-        self.set_image(image)
-        labels = np.zeros(image.shape[:2], label_dtype(len(boxes)))
-        for label, region in enumerate(self.predict_regions(boxes), start=1):
-            paint(labels, region, label)
+        labels = blank(image.shape[:2], len(boxes))
+        if chosen.follows:
+            self.engine.prepare(len(boxes))
+            self.set_image(image)
+            for label, region in enumerate(self.predict_regions(boxes), start=1):
+                paint(labels, region, label)
+            return labels
+        from litemedsam_jax.inference.fused_picture import fuse_picture
+
+        boxes = np.clip(boxes, 0, (np.array(image.shape[1::-1]) - 1).tolist() * 2)
+        certain = np.zeros(labels.shape, np.uint8)
+        for label, scores in fuse_picture(self.engine, image, boxes, chosen):
+            paint_by_score(labels, certain, scores, label)
         return labels
 
     def segment_volume(
         self, volume: np.ndarray, boxes: np.ndarray, strategy: str = "reference"
     ) -> np.ndarray:
-        """One label volume, from 3D boxes; see inference.volume for the strategies.
+        """One label volume, from 3D boxes.
 
         Args:
             volume: (D, H, W) or (D, H, W, 3).
             boxes: (N, 6) or (6,), x_min, y_min, z_min, x_max, y_max, z_max, inclusive.
+            strategy: "reference", "clean", "best", "thorough", or parts joined by "+"; see
+                inference.strategies.
         Returns:
             (D, H, W), uint8, or uint16 for more than 255 boxes.
         """
+        chosen = parse(strategy)
         boxes = np.reshape(boxes, (-1, 6))
         if not len(boxes) or boxes[:, 2].min() < 0 or boxes[:, 5].max() >= len(volume):
             raise ValueError(f"expected boxes within the {len(volume)} slices of the volume")
         if (boxes[:, 2] > boxes[:, 5]).any():
             raise ValueError("expected boxes with z_min <= z_max")
-        labels = np.zeros(volume.shape[:3], label_dtype(len(boxes)))
-        for z, label, region in segment_volume(self.engine, volume, boxes, strategy):
-            paint(labels[z], region, label)
+        labels = blank(volume.shape[:3], len(boxes))
+        if chosen.follows:
+            from litemedsam_jax.inference.volume import follow_volume
+
+            for z, label, region in follow_volume(self.engine, volume, boxes, chosen):
+                paint(labels[z], region, label)
+            return labels
+        from litemedsam_jax.inference.fused_volume import fuse_volume
+
+        high = (np.array(volume.shape[2:0:-1]) - 1).tolist()
+        boxes = np.clip(boxes, 0, [*high, len(volume), *high, len(volume)])
+        certain = np.zeros(labels.shape, np.uint8)
+        for z, label, scores in fuse_volume(self.engine, volume, boxes, chosen):
+            paint_by_score(labels[z], certain[z], scores, label)
         return labels
 
-    def _encoded(self) -> tuple[Frame, Any]:
+    def _look(self) -> Look:
         if self._current is None:
             raise RuntimeError("call set_image(image) before predict(...)")
         return self._current
-
-
-def label_dtype(count: int) -> type[np.unsignedinteger]:
-    """The smallest of the two label types that holds `count` labels."""
-    return np.uint8 if count <= 255 else np.uint16
-
-
-def paint(labels: np.ndarray, region: Region, label: int) -> None:
-    """Writes a label into (H, W) where the mask is set; a higher label stays.
-
-    The reference paints box after box, so the later one wins; the maximum says the same and does
-    not depend on the order in which slices are worked on.
-    """
-    target = labels[region.rows, region.columns]
-    np.maximum(target, region.mask * labels.dtype.type(label), out=target)

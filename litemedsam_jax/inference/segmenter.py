@@ -9,6 +9,7 @@ import numpy as np
 
 from litemedsam_jax.files import one_line
 from litemedsam_jax.inference.cases import Case, CaseError, read_case, write_arrays
+from litemedsam_jax.startup import keep_memory
 from litemedsam_jax.weights.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ class Segmenter:
         """One case from file to file. Reading, segmenting and writing are timed, overlays not."""
         start = time.perf_counter()
         try:
+            if self._loaded is not None:
+                keep_memory()  # there are several cases
             self._model()  # its programs load while the case is read
             file = None if is_npz(path) else _open_file(path, self.options)
             case = file.case if file else read_case(path, self.options.prompts)
@@ -105,8 +108,9 @@ class Segmenter:
             assert case.gts is not None  # a case has one or the other
             return segment_by_labels(model, case.image, case.gts, self.options.box_shift)
         if case.is_volume:
+            keep_memory()
             return model.segment_volume(case.image, case.boxes, self.options.strategy)
-        return model.segment_image(case.image, case.boxes)
+        return model.segment_image(case.image, case.boxes, self.options.strategy)
 
     def _model(self) -> "LiteMedSAM":
         if self._loaded is None:

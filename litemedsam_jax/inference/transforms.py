@@ -43,6 +43,14 @@ class Region(NamedTuple):
     mask: np.ndarray  # bool
 
 
+class Scores(NamedTuple):
+    """Fused logits of a part of the image; the mask is where they are positive."""
+
+    rows: slice
+    columns: slice
+    values: np.ndarray  # float32
+
+
 def to_input(image: np.ndarray, frame: Frame) -> np.ndarray:
     """Resizes by area to the frame, scales to [0, 1] by the image's own extremes, pads with zeros.
 
@@ -67,6 +75,17 @@ def boxes_to_input(boxes: np.ndarray, frame: Frame) -> np.ndarray:
     return np.trunc(boxes.astype(np.float64) * frame.scale).astype(np.float32)
 
 
+def edges_to_input(boxes: np.ndarray, frame: Frame) -> np.ndarray:
+    """Boxes (N, 4) in image pixels, inclusive, to the input frame; float32, not rounded.
+
+    Unlike `boxes_to_input` the last row and column are those of the last pixel's far edge, which
+    matters where images are enlarged: a pixel of a 43x46 slice is almost six of the input's.
+    """
+    scale = np.array([frame.inner_width / frame.width, frame.inner_height / frame.height] * 2)
+    edges = (boxes + np.array([0, 0, 1, 1])) * scale - np.array([0, 0, 1, 1])
+    return edges.astype(np.float32)
+
+
 def mask_from_logits(logits: np.ndarray, frame: Frame) -> Region:
     """The mask, logits > 0, at the image's size.
 
@@ -88,11 +107,18 @@ def mask_from_logits(logits: np.ndarray, frame: Frame) -> Region:
     height = max(1, _PIXELS_AT_ONCE // len(columns.near))
     for start in range(0, len(mask), height):
         strip = slice(start, start + height)
-        near, far, weight = rows.near[strip], rows.far[strip], rows.weight[strip, None]
-        lines = logits[near] * (1 - weight) + logits[far] * weight
-        near, far, weight = columns.near, columns.far, columns.weight
-        mask[strip] = lines[:, near] * (1 - weight) + lines[:, far] * weight > 0
+        mask[strip] = _interpolate(logits, rows.part(strip), columns) > 0
     return Region(rows.target, columns.target, mask)
+
+
+def logits_at(logits: np.ndarray, frame: Frame, rows: slice, columns: slice) -> np.ndarray:
+    """The logits (256, 256) of a part of the image, interpolated as for masks; float32."""
+    logits = logits[: frame.inner_height, : frame.inner_width]
+    down, across = (
+        _linear(frame.inner_height, frame.height),
+        _linear(frame.inner_width, frame.width),
+    )
+    return _interpolate(logits, down.part(rows), across.part(columns))
 
 
 class _Interpolation(NamedTuple):
@@ -101,22 +127,36 @@ class _Interpolation(NamedTuple):
     far: np.ndarray
     weight: np.ndarray  # of `far`
 
+    def part(self, span: slice) -> "_Interpolation":
+        return _Interpolation(span, self.near[span], self.far[span], self.weight[span])
 
-def _interpolation(source: int, target: int, positive: np.ndarray) -> _Interpolation | None:
-    """Linear interpolation along one axis, for those targets that touch a positive source."""
-    where = np.flatnonzero(positive)
-    if where.size == 0:
-        return None
+
+def _interpolate(logits: np.ndarray, rows: _Interpolation, columns: _Interpolation) -> np.ndarray:
+    weight = rows.weight[:, None]
+    lines = logits[rows.near] * (1 - weight) + logits[rows.far] * weight
+    return lines[:, columns.near] * (1 - columns.weight) + lines[:, columns.far] * columns.weight
+
+
+def _linear(source: int, target: int) -> _Interpolation:
+    """Linear interpolation along one axis: half-pixel centres, no antialiasing."""
     step = np.float32(source) / np.float32(target)  # torch computes in float32 here
     position = (np.arange(target, dtype=np.float32) + np.float32(0.5)) * step - np.float32(0.5)
     position = np.maximum(position, 0)
     near = np.minimum(position.astype(np.int64), source - 1)
     far = np.minimum(near + 1, source - 1)
-    touched = np.flatnonzero((far >= where[0]) & (near <= where[-1]))
+    return _Interpolation(slice(0, target), near, far, (position - near).astype(np.float32))
+
+
+def _interpolation(source: int, target: int, positive: np.ndarray) -> _Interpolation | None:
+    """The same, for those targets that touch a positive source."""
+    where = np.flatnonzero(positive)
+    if where.size == 0:
+        return None
+    whole = _linear(source, target)
+    touched = np.flatnonzero((whole.far >= where[0]) & (whole.near <= where[-1]))
     if touched.size == 0:  # a strong reduction samples points and may step over a small mask
         return None
-    span = slice(touched[0], touched[-1] + 1)
-    return _Interpolation(span, near[span], far[span], (position - near)[span].astype(np.float32))
+    return whole.part(slice(touched[0], touched[-1] + 1))
 
 
 def box_from_mask(region: Region, frame: Frame, value: int) -> np.ndarray | None:

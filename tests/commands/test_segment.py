@@ -152,7 +152,7 @@ def test_our_spellings(parsed, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "flags", [["--strategy", "best"], ["--overwrite", "--skip-existing"], ["-num_workers", "two"]]
+    "flags", [["--strategy", "better"], ["--overwrite", "--skip-existing"], ["-num_workers", "two"]]
 )
 def test_flags_that_make_no_sense(segment, flags, capsys):
     with pytest.raises(SystemExit) as caught:

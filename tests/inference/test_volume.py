@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from litemedsam_jax.inference import volume as volume_module
+from litemedsam_jax.inference import sweep as sweep_module
 from litemedsam_jax.inference.predictor import LiteMedSAM
+from litemedsam_jax.inference.strategies import parse
+from litemedsam_jax.inference.volume import follow_volume
 from tests.inference.fake import FakeEngine
 
 DEPTH = 12
@@ -36,7 +38,7 @@ def _scripted(masks: dict[int, np.ndarray]) -> FakeEngine:
 def _run(engine, boxes, volume=None, strategy="reference"):
     volume = _volume() if volume is None else volume
     boxes = np.array(boxes)
-    return list(volume_module.segment_volume(engine, volume, boxes, strategy))
+    return list(follow_volume(engine, volume, boxes, parse(strategy)))
 
 
 def _prompts(engine: FakeEngine) -> list[tuple[int, list[float]]]:
@@ -132,10 +134,10 @@ OVERLAPPING = [[10, 10, 0, 40, 40, 7], [100, 100, 0, 150, 150, 15], [60, 60, 4, 
 @pytest.mark.parametrize("kept", [0, 1, 3, 96])
 def test_kept_embeddings_are_bounded_and_the_right_ones(monkeypatch, kept):
     volume = _volume(16)
-    monkeypatch.setattr(volume_module, "KEPT_EMBEDDINGS", 96)
+    monkeypatch.setattr(sweep_module, "KEPT_LOOKS", 96)
     free = FakeEngine()
     _run(free, OVERLAPPING, volume)
-    monkeypatch.setattr(volume_module, "KEPT_EMBEDDINGS", kept)
+    monkeypatch.setattr(sweep_module, "KEPT_LOOKS", kept)
     bounded = FakeEngine()
     _run(bounded, OVERLAPPING, volume)
     assert _prompts(bounded) == _prompts(free)
@@ -174,11 +176,6 @@ def test_clean_propagation_does_not():
     engine, volume = _small_object(1024)
     _run(engine, [[400, 400, 0, 600, 600, 3]] * 3, volume, "clean")
     assert {tuple(box) for _, box in _prompts(engine)} == {(100, 100, 150, 150)}
-
-
-def test_an_unknown_strategy_is_refused():
-    with pytest.raises(ValueError, match=r"'best'.*reference, clean"):
-        _run(FakeEngine(), [[1, 1, 0, 5, 5, 1]], strategy="best")
 
 
 def test_where_boxes_overlap_the_later_one_wins_in_every_slice():

@@ -1,0 +1,158 @@
+"""Strategies beyond the reference's: what is prompted, what is encoded, which pixels may be set."""
+
+import numpy as np
+import pytest
+
+from litemedsam_jax.inference import ellipsoid, windows
+from litemedsam_jax.inference.labels import paint_by_score
+from litemedsam_jax.inference.predictor import LiteMedSAM
+from litemedsam_jax.inference.strategies import PARTS, parse
+from litemedsam_jax.inference.transforms import Frame, Scores, edges_to_input
+from tests.inference.fake import FakeEngine
+
+VOLUME = np.zeros((9, 256, 256), np.uint8)
+BOX = np.array([[60, 80, 1, 159, 119, 7]])
+EVERYWHERE = FakeEngine(lambda *_: np.full((256, 256), 5.0), record=False)
+
+
+def _segment(strategy, script=None, volume=VOLUME, boxes=BOX):
+    engine = FakeEngine(script)
+    return LiteMedSAM(engine).segment_volume(volume, boxes, strategy), engine
+
+
+def _prompts(engine):
+    return [box.tolist() for _, boxes in engine.calls for box in boxes]
+
+
+def test_names_and_parts():
+    assert parse("reference").follows and parse("clean").follows
+    assert parse("best").parts < parse("thorough").parts <= PARTS.keys()
+    assert parse("box+clip").parts == {"box", "clip"}
+    with pytest.raises(ValueError, match=r"'bst'.*reference, clean, best, thorough.*ellipsoid"):
+        parse("bst")
+
+
+@pytest.mark.parametrize("strategy", ["best", "thorough", "box+clip", "propagate+clip+prior"])
+def test_nothing_is_set_outside_the_box_or_its_slices(strategy):
+    labels = LiteMedSAM(EVERYWHERE).segment_volume(VOLUME, BOX, strategy)
+    inside = np.zeros(VOLUME.shape, bool)
+    inside[1:8, 80:120, 60:160] = True
+    assert labels[inside].any() and not labels[~inside].any()
+
+
+def test_a_box_in_every_slice_asks_the_same_of_each():
+    labels, engine = _segment("box+clip")
+    assert _prompts(engine) == [[60, 80, 159, 119]] * 7
+    assert labels[1:8, 80:120, 60:160].all()
+
+
+def test_the_ellipsoids_sections_shrink_towards_the_ends_about_the_same_centre():
+    _, engine = _segment("ellipsoid")
+    boxes = np.array(_prompts(engine))
+    widths = boxes[:, 2] - boxes[:, 0]
+    assert widths[0] > widths[1] > widths[2] > widths[3]  # 4 (the middle), 5, 6, 7
+    np.testing.assert_allclose((boxes[:, 0] + boxes[:, 2]) / 2, 109.5, atol=1e-4)
+
+
+def test_an_object_cut_by_the_volumes_end_does_not_shrink_towards_it():
+    np.testing.assert_array_equal(ellipsoid.distances(0, 8, 9), np.zeros(9))
+    assert (np.diff(ellipsoid.distances(0, 4, 9)) > 0).all()
+    assert (np.diff(ellipsoid.distances(4, 8, 9)) < 0).all()
+    both = ellipsoid.distances(2, 6, 9)
+    np.testing.assert_allclose(both, both[::-1])
+
+
+def test_the_mask_before_is_followed_but_not_out_of_the_box():
+    def drifting(image, box):  # a mask that is always 20 pixels right of its prompt
+        logits = np.full((256, 256), -5.0)
+        logits[80:120, int(box[0]) + 20 : int(box[2]) + 20] = 5
+        return logits
+
+    _, engine = _segment("propagate", drifting)
+    boxes = np.array(_prompts(engine))
+    assert boxes[:, 0].max() > 80  # it follows
+    assert boxes[:, 2].max() <= 159 + 5 and boxes[:, 0].min() >= 60 - 5
+
+
+def test_a_mask_that_is_lost_is_looked_for_in_the_whole_box_again():
+    _, engine = _segment("propagate", lambda *_: np.full((256, 256), -5.0))
+    assert {tuple(box) for box in _prompts(engine)} == {(57, 77, 162, 122)}
+
+
+def test_the_prior_decides_where_prompts_disagree():
+    def half(image, box):  # the given box says yes everywhere, what follows from masks says no
+        given = box[0] == 60
+        return np.full((256, 256), 4.0 if given else -4.0)
+
+    labels, _ = _segment("box+ellipsoid+prior+clip", half)
+    middle = labels[4]
+    assert middle[100, 110] == 1  # the centre
+    assert middle[81, 61] == 0  # a corner
+
+
+def test_each_slice_is_encoded_once_and_mirroring_doubles_that():
+    _, engine = _segment("best")
+    assert len(engine.images) == 7
+    _, engine = _segment("thorough")
+    assert len(engine.images) == 14
+
+
+def test_mirrored_boxes_find_the_mirrored_object_and_masks_come_back():
+    image = np.zeros((100, 200, 3), np.uint8)
+    image[20:40, 30:60] = 255
+    box = np.array([[30, 20, 59, 39]])
+    engine = FakeEngine(lambda image, box: np.where(image[..., 0] > 0.5, 5.0, -5.0))
+    labels = LiteMedSAM(engine).segment_image(image, box, "mirror")
+    np.testing.assert_array_equal(labels, image[..., 0] // 255)
+    (_, plain), (_, mirrored) = engine.calls
+    np.testing.assert_allclose(plain[0] + mirrored[0][[2, 1, 0, 3]] * [1, -1, 1, -1],
+                               [255, 0, 255, 0], atol=1e-3)  # fmt: skip
+
+
+def test_where_masks_overlap_the_more_certain_wins_whatever_the_order():
+    one = Scores(slice(0, 2), slice(0, 2), np.array([[1.0, 3.0], [-1.0, 2.0]], np.float32))
+    other = Scores(slice(0, 2), slice(0, 2), np.array([[2.0, 1.0], [-1.0, 2.0]], np.float32))
+    for order in ([(one, 1), (other, 2)], [(other, 2), (one, 1)]):
+        labels, certain = np.zeros((2, 2), np.uint8), np.zeros((2, 2), np.uint8)
+        for scores, label in order:
+            paint_by_score(labels, certain, scores, label)
+        np.testing.assert_array_equal(labels, [[2, 1], [0, 2]])
+
+
+def test_edges_are_those_of_the_last_pixel():
+    np.testing.assert_allclose(
+        edges_to_input(np.array([[8, 16, 15, 31]]), Frame(32, 32)), [[64, 128, 127, 255]]
+    )
+
+
+def test_small_objects_get_windows_and_neighbours_share_one():
+    boxes = np.array([[100, 100, 139, 139], [125, 110, 155, 140], [900, 900, 940, 930],
+                      [0, 0, 700, 700]])  # fmt: skip
+    found = windows.cover(boxes, 1000, 1000, most=4)
+    assert sorted(sorted(window.boxes) for window in found) == [[0, 1], [2]]
+    for window in found:
+        for k in window.boxes:
+            x_min, y_min, x_max, y_max = boxes[k]
+            assert window.rows.start <= y_min and y_max < window.rows.stop <= 1000
+            assert window.columns.start <= x_min and x_max < window.columns.stop <= 1000
+    assert len(windows.cover(boxes, 1000, 1000, most=1)) <= 1
+
+
+def test_a_window_enlarges_what_is_small_and_the_whole_still_counts():
+    image = np.zeros((512, 512), np.uint8)
+    image[100:120, 100:120] = 200
+    engine = FakeEngine()
+    labels = LiteMedSAM(engine).segment_image(image, np.array([[100, 100, 119, 119]]), "best")
+    whole, window = engine.images
+    assert (window[..., 0] > 0.5).sum() > 8 * (whole[..., 0] > 0.5).sum()
+    expected = np.zeros((512, 512), np.uint8)
+    expected[100:120, 100:120] = 1
+    np.testing.assert_array_equal(labels, expected)
+
+
+def test_more_than_255_boxes_and_boxes_at_the_edge():
+    boxes = np.array([[k % 16 * 16, k // 16 * 15, k % 16 * 16 + 16, k // 16 * 15 + 15]
+                      for k in range(256)])  # fmt: skip
+    image = np.zeros((240, 256, 3), np.uint8)
+    labels = LiteMedSAM(FakeEngine()).segment_image(image, boxes, "margin+clip")
+    assert labels.dtype == np.uint16 and labels.shape == (240, 256) and labels.max() == 256
