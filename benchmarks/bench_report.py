@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median, quantiles
 
+from bench_readme import short_table
 from measuring import OURS, REPOSITORY, Pair
 
 TITLES = {
@@ -45,9 +46,14 @@ ENOUGH = 3  # pairs; a verdict on fewer gets a question mark
 PACKAGES = ("jaxlib", "torch", "onnxruntime", "openvino", "numpy", "opencv-python-headless")
 
 
-def write_report(pairs: list[Pair], cases, folder: Path, path: Path, note: str) -> str:
-    """Writes the table; cases: the module bench_cases, for the number of encoder passes."""
-    pairs = [*pairs, *_scaled(pairs, cases, folder)]
+def write_report(pairs: list[Pair], cases, work: Path, path: Path, note: str) -> str:
+    """Writes the tables.
+
+    Args:
+        cases: the module bench_cases, for the number of encoder passes.
+        work: holds the cases and, if it was measured, profile.md.
+    """
+    pairs = [*pairs, *_scaled(pairs, cases, work / "cases")]
     lines = ["# Inference benchmark", "", *_header(pairs, note), ""]
     lines += [
         "| row | threads | against | ours s | other s | ratio | quartiles | min-max | of fastest "
@@ -58,6 +64,10 @@ def write_report(pairs: list[Pair], cases, folder: Path, path: Path, note: str) 
     lines += [_timing(key, group) for key, group in _grouped(timed)]
     lines += ["", "| row | threads | program | peak MB | target |", "|---|---|---|---|---|"]
     lines += _memory(pairs)
+    if (profile := work / "profile.md").exists():
+        told = profile.read_text(encoding="utf-8").strip()
+        lines += ["", "## Our cold 2D case by stage", "", told]
+    lines += ["", "## For the README", "", *short_table(pairs, TITLES)]
     text = "\n".join(lines) + "\n"
     path.write_text(text, encoding="utf-8")
     return text

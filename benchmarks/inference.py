@@ -5,9 +5,11 @@
 
 Every figure is a pair of adjacent measurements, ours and another's, on the same CPUs; the table
 (benchmarks/RESULTS_inference.md, and printed) gives medians of the pairs and of their ratios. The
-pairs are kept in work_dir/benchmark/pairs.jsonl: --rows and --against measure a part, and a later
-call adds to it; --fresh starts anew, --report only writes the table. Masks are compared with ours
-in every cold run. Runs during which other processes take more than 8 % of the machine are repeated.
+pairs are kept in work_dir/benchmark/pairs.jsonl, each as soon as it is measured, and the table is
+written anew after every row: --rows and --against measure a part, and a later call adds to it;
+--fresh starts anew, --report only writes the table. All rows take 35 minutes on 2 quiet cores;
+--pairs sets how many pairs, of every row alike. Masks are compared with ours in every cold run.
+Runs during which other processes take more than 8 % of the machine are repeated.
 """
 
 import argparse
@@ -44,8 +46,23 @@ WARM = {
     "encoder": ("encode", ("torch alone", *EXPORTED)),
     **{f"decoder-{n}": (f"decode {n}", ("torch alone", *EXPORTED)) for n in (1, 8, 32, 125)},
 }
-MEMORY = {"memory-volume": "large_volume", "memory-picture": "large_picture"}
-ROWS = (*COLD, *WARM, *MEMORY)
+MEMORY = {"memory-picture": "large_picture", "memory-volume": "large_volume"}
+PROFILE = "profile"
+# In this order, what matters most first; pairs with all threads, and with fewer.
+PAIRS = {
+    "cold-2d": (7, 3),
+    "encoder": (9, 3),
+    "decoder-1": (7, 3),
+    "decoder-8": (5, 3),
+    "decoder-32": (3, 1),
+    "decoder-125": (2, 1),
+    PROFILE: (1, 0),
+    "cold-3d-8": (3, 1),
+    "cold-3d-1": (2, 1),
+    "memory-picture": (1, 0),
+    "memory-volume": (1, 0),
+}
+ROWS = tuple(PAIRS)
 
 
 def prepare() -> None:
@@ -59,7 +76,7 @@ def prepare() -> None:
         )
 
 
-def measure_cold(row: str, threads: int, rounds: int, args, record: Record) -> None:
+def measure_cold(row: str, threads: int, count: int, args, record: Record) -> None:
     name, others = COLD[row]
     case = bench_cases.write(name, WORK / "cases")
     if args.full and row == "cold-3d-8":
@@ -72,7 +89,7 @@ def measure_cold(row: str, threads: int, rounds: int, args, record: Record) -> N
         short = bench_cases.write("picture", WORK / "cases")
         for who in (OURS, *chosen):
             run_cold(who, short, threads, folder / who / short.name)
-    for _ in range(rounds):
+    for _ in range(count):
         for other in chosen:
             masks = {who: folder / who / case.name for who in (OURS, other)}
             ours, theirs = (
@@ -88,26 +105,43 @@ def measure_cold(row: str, threads: int, rounds: int, args, record: Record) -> N
             record.add(pair)
 
 
-def measure_warm(rows: list[str], threads: int, rounds: int, args, record: Record) -> None:
-    names = dict.fromkeys(name for row in rows for name in WARM[row][1])
-    names = [name for name in names if not args.against or name in args.against]
-    workers = {name: Worker(name, threads, args.huge_pages) for name in (OURS, *names)}
-    try:
-        masks = workers[OURS].masks()
-        dsc = {name: agreement(masks, workers[name].masks()) for name in names}
-        if min(dsc.values()) < SAME:
-            raise BenchmarkError(f"masks differ from ours: DSC {dsc}")
-        for row in rows:
-            command, others = WARM[row]
-            for _ in range(rounds):
-                for other in (other for other in others if other in names):
-                    ours, theirs = (workers[who].ask(command) for who in (OURS, other))
-                    pair = Pair(row, threads, other, ours[0], theirs[0], dsc=dsc[other])
-                    pair.others, pair.huge = max(ours[1], theirs[1]), args.huge_pages
-                    record.add(pair)
-    finally:
-        for worker in workers.values():
-            worker.close()
+def measure_warm(row: str, threads: int, count: int, args, workers: "Workers", record: Record):
+    command, others = WARM[row]
+    for _ in range(count):
+        for other in (name for name in others if not args.against or name in args.against):
+            dsc = workers.agreement(other)
+            ours, theirs = (workers.get(who).ask(command) for who in (OURS, other))
+            pair = Pair(row, threads, other, ours[0], theirs[0], dsc=dsc)
+            pair.others, pair.huge = max(ours[1], theirs[1]), args.huge_pages
+            record.add(pair)
+
+
+class Workers:
+    """The runtimes that warm rows need, started when the first of these asks for them."""
+
+    def __init__(self, threads: int, huge_pages: bool):
+        self._threads, self._huge_pages = threads, huge_pages
+        self._running: dict[str, Worker] = {}
+        self._agreement: dict[str, float] = {}
+
+    def get(self, who: str) -> Worker:
+        if who not in self._running:
+            self._running[who] = Worker(who, self._threads, self._huge_pages)
+        return self._running[who]
+
+    def agreement(self, who: str) -> float:
+        """DSC of its masks and ours, the smallest of 125 boxes."""
+        if who not in self._agreement:
+            dsc = agreement(self.get(OURS).masks(), self.get(who).masks())
+            if dsc < SAME:
+                raise BenchmarkError(f"the masks of {who} differ from ours: DSC {dsc:.4f}")
+            self._agreement[who] = dsc
+        return self._agreement[who]
+
+    def close(self) -> None:
+        """Ends them all, so that cold rows have the memory to themselves."""
+        while self._running:
+            self._running.popitem()[1].close()
 
 
 def measure_memory(row: str, threads: int, record: Record) -> None:
@@ -118,6 +152,15 @@ def measure_memory(row: str, threads: int, record: Record) -> None:
     record.add(Pair(row, threads, OURS, run.seconds, run.seconds, run.megabytes, run.megabytes))
 
 
+def measure_profile() -> None:
+    """Our own cold case by stage, into a file that the report takes in."""
+    command = [sys.executable, str(REPOSITORY / "benchmarks" / "profile_cold.py")]
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=child_environment(), check=True, capture_output=True, text=True
+    )
+    (WORK / "profile.md").write_text(done.stdout[done.stdout.index("2DBox") :], encoding="utf-8")
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -126,8 +169,7 @@ def parse() -> argparse.Namespace:
     add("--threads", type=int, nargs="+", default=[2, 1], help="CPUs used (default: 2 1)")
     add("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help=", ".join(ROWS))
     add("--against", nargs="+", metavar="RUNTIME", help="only these of the others")
-    add("--rounds", type=int, default=5, help="pairs of a cold row (default: %(default)s)")
-    add("--warm-rounds", type=int, default=9, help="of a warm row (default: %(default)s)")
+    add("--pairs", type=int, metavar="N", help="of each row (default: 1 to 9, by its length)")
     add(
         "--full",
         action="store_true",
@@ -147,27 +189,46 @@ def main() -> None:
     args = parse()
     path = WORK / "pairs.jsonl"
     if args.fresh:
-        path.unlink(missing_ok=True)
+        for old in (path, WORK / "profile.md"):
+            old.unlink(missing_ok=True)
     record = Record(path)
     if not args.report:
         if not args.no_prepare:
             prepare()
         for threads in args.threads:
             measure(threads, args, record)
-    print(write_report(record.pairs, bench_cases, WORK / "cases", REPORT, args.note))
+    print(report(record, args))
+
+
+def report(record: Record, args: argparse.Namespace) -> str:
+    return write_report(record.pairs, bench_cases, WORK, REPORT, args.note)
 
 
 def measure(threads: int, args: argparse.Namespace, record: Record) -> None:
-    """All chosen rows, confined to so many CPUs."""
+    """All chosen rows, confined to so many CPUs; the report is written after each."""
+    workers = Workers(threads, args.huge_pages)
     with confined_to(threads):
-        for row in args.rows:
-            if row in COLD:
-                measure_cold(row, threads, args.rounds, args, record)
-        if warm := [row for row in args.rows if row in WARM]:
-            measure_warm(warm, threads, args.warm_rounds, args, record)
-        for row in args.rows:
-            if row in MEMORY and threads == max(args.threads):
-                measure_memory(row, threads, record)
+        try:
+            for row in (row for row in ROWS if row in args.rows):
+                most = threads == max(args.threads)
+                count = PAIRS[row][0 if most else 1]
+                if not count:
+                    continue
+                count = args.pairs or count
+                if row in WARM:
+                    measure_warm(row, threads, count, args, workers, record)
+                    report(record, args)
+                    continue
+                workers.close()
+                if row in COLD:
+                    measure_cold(row, threads, count, args, record)
+                elif row in MEMORY:
+                    measure_memory(row, threads, record)
+                else:
+                    measure_profile()
+                report(record, args)
+        finally:
+            workers.close()
 
 
 if __name__ == "__main__":

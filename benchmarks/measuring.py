@@ -189,7 +189,7 @@ class Pair:
 
 
 class Record:
-    """The pairs measured so far; they stay on disk, so that a run can be cut into pieces."""
+    """The pairs measured so far; each is on disk at once, so that a run can be cut into pieces."""
 
     def __init__(self, path: Path):
         self.path = path
