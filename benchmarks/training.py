@@ -1,19 +1,24 @@
 """Training throughput: seconds a step here and in the torch oracle, and the data pipeline's.
 
   python benchmarks/training.py                     both frameworks, CPU or GPU as they find it
+  python benchmarks/training.py --threads 1         on one core each
   python benchmarks/training.py --only data -data_root data/npy --workers 0 1 2 4
 
-Each framework runs in a process of its own, one after the other, on the same made-up batch with the
-published weights: forward, loss, backward, AdamW. Memory is the process's peak on CPUs, the device
-allocator's peak on GPUs.
+Each framework has a process of its own, on the same made-up batch with the published weights:
+forward, loss, backward, AdamW. They take steps in turn, so that a busy machine hurts both, and
+processor time (user and system) is given beside the time on the clock. torch's threads wait by
+spinning: on a busy machine compare processor time with --threads 1. Memory is the process's peak
+on CPUs, the device allocator's peak on GPUs.
 """
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,44 +35,95 @@ def main() -> None:
     add = parser.add_argument
     add("--only", choices=("jax", "torch", "data"), help="default: jax and torch")
     add("--batch", type=int, default=1)
-    add("--steps", type=int, default=5, help="timed steps, after two that are not")
+    add("--steps", type=int, default=5, help="timed pairs of steps, after two")
     add("--precision", choices=("float32", "bfloat16"), default="float32", help="of jax")
     add("--remat", action="store_true", help="of jax")
-    add("--json", action="store_true", help="one line of JSON")
+    add("--threads", type=int, help="cores of each process; default: all")
+    add("--keep-memory", action="store_true", help="let torch's allocator keep freed memory too")
     add("-data_root", nargs="+", default=["data/npy"], help="for --only data")
     add("--workers", type=int, nargs="+", default=[0, 1, 2], help="for --only data")
     args = parser.parse_args()
     if args.only == "data":
         time_data(args)
     elif args.only:
-        found = {"jax": time_jax, "torch": time_torch}[args.only](args)
-        print(json.dumps(found) if args.json else text_of(args.only, found))
+        serve(args)
     else:
         compare(args)
 
 
 def compare(args: argparse.Namespace) -> None:
-    """Both, each in its own process, and the quotient."""
-    found = {}
-    for name in ("torch", "jax"):
-        command = [sys.executable, __file__, "--only", name, "--json"]
-        command += ["--batch", str(args.batch), "--steps", str(args.steps)]
+    """Both, a step each in turn, and the quotients of the pairs."""
+    with Runner("torch", args) as torch, Runner("jax", args) as jax:
+        pairs = [(torch.step(), jax.step()) for _ in range(2 + args.steps)][2:]
+        for runner, steps in zip((torch, jax), zip(*pairs, strict=True), strict=True):
+            print(runner.text_of(steps))
+    for name in ("seconds", "processor"):
+        ratios = [ours[name] / theirs[name] for theirs, ours in pairs]
+        low, high, middle = min(ratios), max(ratios), np.median(ratios)
+        print(f"{name}, jax / torch: {middle:.2f} ({low:.2f} to {high:.2f}), {len(pairs)} pairs")
+
+
+class Runner:
+    """A framework's process, which takes a step when told."""
+
+    def __init__(self, name: str, args: argparse.Namespace):
+        self.name = name
+        self.precision = args.precision if name == "jax" else "float32"
+        self.batch = args.batch
+        command = [sys.executable, __file__, "--only", name, "--batch", str(args.batch)]
         command += ["--precision", args.precision] + ["--remat"] * args.remat
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-        if result.returncode:
-            sys.exit(f"{name} failed:\n{result.stderr}")
-        found[name] = json.loads(result.stdout.splitlines()[-1])
-        print(text_of(name, found[name]), flush=True)
-    print(f"time per step, jax / torch: {found['jax']['median'] / found['torch']['median']:.2f}")
+        environment = dict(os.environ)
+        if args.threads:
+            command += ["--threads", str(args.threads)]
+            environment["OMP_NUM_THREADS"] = str(args.threads)
+        if args.keep_memory and name == "torch":
+            environment |= {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_MAX_": "0"}
+            environment["MALLOC_TRIM_THRESHOLD_"] = str(2**63)
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, text=True, env=environment
+        )
+
+    def __enter__(self) -> "Runner":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._process.stdin.close()
+        self._process.wait()
+
+    def step(self) -> dict:
+        """Seconds, processor seconds, peak memory so far, device."""
+        self._process.stdin.write("step\n")
+        self._process.stdin.flush()
+        for line in self._process.stdout:
+            if line.startswith("{"):
+                return json.loads(line)
+        sys.exit(f"{self.name} failed (status {self._process.wait()})")
+
+    def text_of(self, steps: Sequence[dict]) -> str:
+        """One line of result."""
+        seconds = [step["seconds"] for step in steps]
+        processor = np.median([step["processor"] for step in steps])
+        return (
+            f"{self.name:5s} on {steps[-1]['device']}: {np.median(seconds):.2f} s a step (fastest "
+            f"{min(seconds):.2f}), {processor:.2f} s of processor time, batch {self.batch}, "
+            f"{self.precision}, peak {steps[-1]['peak_mib']:.0f} MiB"
+        )
 
 
-def text_of(name: str, found: dict) -> str:
-    """One line of result."""
-    return (
-        f"{name:5s} on {found['device']}: {found['median']:.2f} s a step (fastest "
-        f"{found['fastest']:.2f}), batch {found['batch']}, {found['precision']}, "
-        f"peak {found['peak_mib']:.0f} MiB"
-    )
+def serve(args: argparse.Namespace) -> None:
+    """Takes a step for each line of the input, and says how it went in one of JSON."""
+    if args.threads:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
+    run, description = {"jax": ready_jax, "torch": ready_torch}[args.only](args)
+    for _ in sys.stdin:
+        began, processor = time.perf_counter(), time.process_time()
+        run()
+        took = {
+            "seconds": time.perf_counter() - began,
+            "processor": time.process_time() - processor,
+        }
+        print(json.dumps({**took, **description()}), flush=True)
 
 
 def made_up_batch(size: int) -> dict[str, np.ndarray]:
@@ -79,14 +135,15 @@ def made_up_batch(size: int) -> dict[str, np.ndarray]:
     return {"image": image, "mask": mask, "box": box}
 
 
-def time_jax(args: argparse.Namespace) -> dict:
-    """This project's step, as the loop runs it."""
+def ready_jax(args: argparse.Namespace) -> tuple[Callable, Callable]:
+    """This project's step, as the loop runs it; and device and memory."""
     import jax
 
     from litemedsam_jax.config import DataConfig, TrainingConfig, lite_medsam
     from litemedsam_jax.training import devices, optimizer, start, steps
     from litemedsam_jax.weights.published import ensure
 
+    devices.launch(devices.Hosts())
     data = DataConfig(("-",), batch_size=args.batch)
     config = TrainingConfig(
         "finetune", "", lite_medsam(), data, dtype=args.precision, remat=args.remat
@@ -103,15 +160,16 @@ def time_jax(args: argparse.Namespace) -> dict:
         state, metrics = program(state, batch)
         float(metrics["loss"])
 
-    seconds = timed(run, args.steps)
-    device = jax.devices()[0]
-    statistics = device.memory_stats() or {}
-    peak = statistics.get("peak_bytes_in_use", 0) / 2**20
-    return summary(seconds, args, device.device_kind, peak or peak_of_process(), args.precision)
+    def description() -> dict:
+        device = jax.devices()[0]
+        peak = (device.memory_stats() or {}).get("peak_bytes_in_use", 0) / 2**20
+        return {"device": device.device_kind, "peak_mib": peak or peak_of_process()}
+
+    return run, description
 
 
-def time_torch(args: argparse.Namespace) -> dict:
-    """The reference's step: float32, no autocast, AdamW."""
+def ready_torch(args: argparse.Namespace) -> tuple[Callable, Callable]:
+    """The reference's step: float32, no autocast, AdamW; and device and memory."""
     import torch
 
     from tests import oracle
@@ -144,11 +202,13 @@ def time_torch(args: argparse.Namespace) -> dict:
         optimizer.step()
         loss.item()
 
-    seconds = timed(run, args.steps)
-    gpu = device == "cuda"
-    peak = torch.cuda.max_memory_allocated() / 2**20 if gpu else peak_of_process()
-    name = torch.cuda.get_device_name() if gpu else "cpu"
-    return summary(seconds, args, name, peak, "float32")
+    def description() -> dict:
+        if device == "cpu":
+            return {"device": device, "peak_mib": peak_of_process()}
+        peak = torch.cuda.max_memory_allocated() / 2**20
+        return {"device": torch.cuda.get_device_name(), "peak_mib": peak}
+
+    return run, description
 
 
 def time_data(args: argparse.Namespace) -> None:
@@ -165,36 +225,17 @@ def time_data(args: argparse.Namespace) -> None:
         batches = training_batches(catalog, FinetuneSample(data, 256), data, 8)
         for _ in range(4):  # until the workers have started
             next(batches)
-        began = time.perf_counter()
+        began, processor = time.perf_counter(), time.process_time()
         count = 50
         for _ in range(count):
             next(batches)
         speed = 8 * count / (time.perf_counter() - began)
-        print(f"{workers} workers: {speed:.0f} samples/s ({speed / max(workers, 1):.0f} a worker)")
+        if workers:
+            detail = f"{speed / workers:.0f} a worker"
+        else:  # all in this process
+            detail = f"{8 * count / (time.process_time() - processor):.0f} per processor second"
+        print(f"{workers} workers: {speed:.0f} samples/s ({detail})", flush=True)
         batches.close()
-
-
-def timed(run, count: int) -> list[float]:
-    """Seconds of each run, after two for compilation and caches."""
-    seconds = []
-    for index in range(count + 2):
-        began = time.perf_counter()
-        run()
-        if index >= 2:
-            seconds.append(time.perf_counter() - began)
-    return seconds
-
-
-def summary(seconds: list[float], args, device: str, peak: float, precision: str) -> dict:
-    """What is printed."""
-    return {
-        "device": device,
-        "batch": args.batch,
-        "precision": precision,
-        "median": float(np.median(seconds)),
-        "fastest": min(seconds),
-        "peak_mib": peak,
-    }
 
 
 def peak_of_process() -> float:
