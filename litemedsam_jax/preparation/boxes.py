@@ -86,7 +86,7 @@ def read_boxes(
         raise ValueError(f"{path}: units '{chosen}'; expected one of {', '.join(UNITS)}")
     try:
         boxes = np.asarray(rows, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         boxes = np.zeros(0)
     if boxes.ndim != 2 or boxes.shape[1] not in (4, 6) or not np.isfinite(boxes).all():
         raise ValueError(
@@ -114,7 +114,7 @@ def _to_voxels(boxes: np.ndarray, geometry: Geometry, ras: bool) -> np.ndarray:
 def _from_json(path: Path, case: str) -> tuple[Any, str | None]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # UTF-8, JSON, giant numbers, deep nests
         raise ValueError(f"{path}: is not valid JSON ({error})") from None
     units = content.get("units") if isinstance(content, Mapping) else None
     if isinstance(content, Mapping) and "boxes" not in content:
@@ -128,14 +128,17 @@ def _from_json(path: Path, case: str) -> tuple[Any, str | None]:
 
 
 def _from_csv(path: Path, case: str) -> tuple[list[list[float]], str | None]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = [{(k or "").strip(): v for k, v in row.items()} for row in csv.DictReader(file)]
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [{(k or "").strip(): v for k, v in row.items()} for row in csv.DictReader(file)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: is not CSV in UTF-8 ({error})") from None
     columns = set().union(*(row.keys() for row in rows)) if rows else set()
     names = _SOLID if "z_min" in columns else _FLAT
     if missing := [name for name in names if name not in columns]:
         raise ValueError(f"{path}: lacks the column {missing[0]}; expected {', '.join(names)}")
     if "case" in columns:
-        rows = [row for row in rows if row["case"].strip() == case]
+        rows = [row for row in rows if (row["case"] or "").strip() == case]
     if not rows:
         raise ValueError(f"{path}: has no row for {case}")
     units = {(row.get("units") or "").strip() for row in rows} - {""}

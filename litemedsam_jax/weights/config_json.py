@@ -35,7 +35,7 @@ def from_json(text: str) -> ModelConfig:
             PromptEncoderConfig(**fields["prompt_encoder"]),
             MaskDecoderConfig(**fields["mask_decoder"]),
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a model configuration ({error})") from error
 
 

@@ -94,7 +94,7 @@ def load(path: str | Path) -> tuple[dict[str, np.ndarray], ModelConfig]:
     for name, entry in header.items():
         try:
             arrays[name] = array_at(entry, data)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CheckpointError(
                 f"{path}: truncated or damaged at {name}. Fetch or convert the file again."
             ) from error
@@ -172,7 +172,7 @@ def open_mapped(path: Path) -> tuple[dict[str, Any], memoryview]:
         )
     try:
         header = json.loads(bytes(buffer[8 : 8 + length]))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: truncated or damaged: {error}.") from error
     return header, buffer[8 + length :]
 

@@ -158,3 +158,26 @@ def test_load_any(tmp_path, published_pth, published_weights, tiny_variables, ti
     store.save(tiny, encoder, tiny_config)
     with pytest.raises(CheckpointError, match="an image encoder alone"):
         store.load_any(tiny)
+
+
+NEST = b"[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        (b'{"a": ' + NEST, "truncated or damaged"),
+        (b'{"a": \xff}', "truncated or damaged"),
+        (b'{"__metadata__": 3}', "configuration is missing"),
+        (b'{"__metadata__": {"format": "x", "config": "3"}}', "not a model configuration"),
+        (b'{"__metadata__": {"format": "x", "config": "%s"}}' % NEST, "not a model configuration"),
+        (b'{"__metadata__": {"format": "x", "config": 3}}', "not a model configuration"),
+    ],
+    ids=range(6),
+)
+def test_hostile_headers(tmp_path, header, words):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(CheckpointError, match=words) as caught:
+        store.load(path)
+    assert str(path) in str(caught.value) and len(str(caught.value).splitlines()) == 1
