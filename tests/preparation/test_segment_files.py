@@ -21,7 +21,7 @@ class _Filler:
             segs[z0 : z1 + 1, y0 : y1 + 1, x0 : x1 + 1] = k
         return segs
 
-    def segment_image(self, image, boxes):
+    def segment_image(self, image, boxes, *_):
         segs = np.zeros(image.shape[:2], np.uint8)
         for k, (x0, y0, x1, y1) in enumerate(np.asarray(boxes, int), start=1):
             segs[y0 : y1 + 1, x0 : x1 + 1] = k
