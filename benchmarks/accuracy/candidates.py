@@ -1,0 +1,74 @@
+"""The strategies and settings that were tried, each by a name: parts, and constants set apart."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from litemedsam_jax.inference import fused_picture, fused_volume, windows
+from litemedsam_jax.inference.strategies import parse
+
+BEST = "+".join(sorted(parse("best").parts))
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A strategy by name or parts, with constants of the modules that differ from the code's."""
+
+    name: str
+    strategy: str
+    constants: dict[str, Any] = field(default_factory=dict)
+
+
+VOLUMES = [
+    Candidate("reference", "reference"),
+    Candidate("clean", "clean"),
+    Candidate("box", "box"),
+    Candidate("box, clipped", "box+clip"),
+    Candidate("ellipsoid, clipped", "ellipsoid+clip"),
+    Candidate("propagate, clipped", "propagate+clip"),
+    Candidate("box, ellipsoid", "box+ellipsoid+clip"),
+    Candidate("box, ellipsoid, prior", "box+ellipsoid+prior+clip"),
+    Candidate("all three prompts", "box+ellipsoid+propagate+clip"),
+    *(
+        Candidate(f"best, prior {weight:g}", "best", {"PRIOR_WEIGHT": weight})
+        for weight in (1.0, 2.0, 4.0)
+    ),
+    *(Candidate(f"best, logits to {clip:g}", "best", {"CLIP": clip}) for clip in (2.0, 8.0)),
+    Candidate("best", "best"),
+    Candidate("thorough", "thorough"),
+]
+PICTURES = [
+    Candidate("reference", "reference"),
+    Candidate("clipped", "clip"),
+    *(Candidate(f"margin {m}", "margin+clip", {"MARGINS": (m,)}) for m in (3, 5, 8)),
+    Candidate("margins 5, 8", "margin+clip"),
+    Candidate("zoom", "zoom+clip"),
+    *(
+        Candidate(f"best, window {t:g} boxes", "best", {"TIMES_THE_BOX": t})
+        for t in (2.0, 2.5, 4.0)
+    ),
+    Candidate("best, margin 5", "best", {"MARGINS": (5,)}),
+    Candidate("best", "best"),
+    Candidate("thorough", "thorough"),
+]
+_MODULES = (fused_picture, fused_volume, windows)
+
+
+class settings:
+    """Sets a candidate's constants for the time of a `with` block."""
+
+    def __init__(self, candidate: Candidate):
+        self._wanted = candidate.constants
+
+    def __enter__(self) -> None:
+        self._before = [
+            (module, name, getattr(module, name))
+            for name in self._wanted
+            for module in _MODULES
+            if hasattr(module, name)
+        ]
+        for module, name, _ in self._before:
+            setattr(module, name, self._wanted[name])
+
+    def __exit__(self, *_: object) -> None:
+        for module, name, value in self._before:
+            setattr(module, name, value)
