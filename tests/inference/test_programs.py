@@ -84,6 +84,12 @@ def test_first_use_stores_what_it_compiled(filled):
     assert names == ["decode_4", "encode_rest", "encode_rows"]
 
 
+def test_programs_carry_no_names_of_sources(filled):
+    for path in filled[0].rglob("*.xla"):
+        assert b"programs.py" not in path.read_bytes()
+        assert b"jit(function)/" not in path.read_bytes()
+
+
 def test_stored_programs_are_used_and_give_the_same(filled, folder, variables, image, compilations):
     np.testing.assert_array_equal(segment(variables, image, folder), filled[1])
     assert compilations == []
