@@ -51,7 +51,7 @@ def parse(text: str) -> Strategy:
     if text == "best":
         return Strategy(text, _BEST)
     if text == "thorough":
-        return Strategy(text, _BEST | {"mirror"}, most_windows=32)
+        return Strategy(text, _BEST | {"mirror"}, most_windows=20)
     parts = frozenset(text.split("+"))
     if unknown := sorted(parts - PARTS.keys()):
         raise ValueError(
