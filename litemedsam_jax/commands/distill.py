@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--medsam-checkpoint",
         type=Path,
         metavar="FILE",
-        help="the teacher: medsam_vit_b.pth or a safetensors file",
+        help="the teacher: medsam_vit_b.pth, or any model whose embedding has the student's shape",
     )
     add(
         "-tinyvit_checkpoint",
@@ -74,7 +74,6 @@ def _distill(args: argparse.Namespace) -> int:
     guide = None
     if args.medsam_checkpoint is not None:
         taught, teacher_config = teacher(args.medsam_checkpoint)
-        distill.check_teacher(teacher_config)
         guide = distill.Teacher(taught, teacher_config, args.precision)
     data = options.data_config(args, resize=args.resize)
     optimizer = options.optimizer_config(args, schedule=args.schedule)

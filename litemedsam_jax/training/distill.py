@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from litemedsam_jax.config import ModelConfig, TrainingConfig, ViTConfig
+from litemedsam_jax.config import ModelConfig, TrainingConfig
 from litemedsam_jax.models.lite_medsam import make_image_encoder
 from litemedsam_jax.training import devices, teacher
 from litemedsam_jax.training.run import Stage
@@ -187,11 +187,5 @@ def _check_shapes(student: ModelConfig, shape: tuple[int, ...]) -> None:
     if tuple(shape) != wanted:
         raise DataError(
             f"the teacher's embedding is {tuple(shape)} and the student's {wanted}; they must "
-            "agree (MedSAM's ViT-B fits lite_medsam)"
+            "agree (MedSAM's ViT-B fits lite_medsam, as do MobileSAM and another LiteMedSAM)"
         )
-
-
-def check_teacher(config: ModelConfig) -> None:
-    """Raises ValueError if the teacher is no ViT."""
-    if not isinstance(config.image_encoder, ViTConfig):
-        raise ValueError(f"the teacher is {config.name}; MedSAM's ViT-B was expected")

@@ -84,12 +84,12 @@ def train(
     Args:
         stop_requested: whether to save and leave after this step; `termination` yields one.
     """
-    guard = Guard(run, progress)
     scores: dict[str, float] = {}
     reason = "done"
     with _bar(run, progress) as bar:
         if progress.step == 0:
             scores = _end_epoch(run, state, progress)  # what training starts from
+        guard = Guard(run, progress)
         while progress.step < run.total_steps:
             batch = next(run.batches)
             state, metrics = run.step(state, batch)
@@ -102,6 +102,7 @@ def train(
                 scores = _end_epoch(run, state, progress)
                 reason = _reason_to_stop(run, progress, scores)
                 bar.reset()
+                guard.start_clock()  # validation is not training speed
             elif run.config.save_every and progress.step % run.config.save_every == 0:
                 guard.flush(state)
                 run.checkpoints.save(progress.step, state, asdict(progress))
@@ -164,7 +165,11 @@ class Guard:
     def __init__(self, run: Run, progress: Progress):
         self._run, self._progress = run, progress
         self._pending: tuple[int, Any, np.ndarray] | None = None
-        self._since = time.monotonic()
+        self.start_clock()
+
+    def start_clock(self) -> None:
+        """Counts steps and time for the reported speed anew."""
+        self._since, self._timed = time.monotonic(), 0
 
     def look(self, metrics: Any, names: np.ndarray, state: TrainState, bar: tqdm) -> None:
         self._read(bar, state)
@@ -191,10 +196,10 @@ class Guard:
         if bar is not None:
             bar.set_postfix(loss=f"{values['loss']:.4f}", refresh=False)
             bar.update(self._run.global_batch)
-        every = self._run.config.log_every
-        if self._run.report is not None and step % every == 0:
-            elapsed, self._since = time.monotonic() - self._since, time.monotonic()
-            speed = self._run.global_batch * every / elapsed
+        self._timed += 1
+        if self._run.report is not None and step % self._run.config.log_every == 0:
+            speed = self._run.global_batch * self._timed / (time.monotonic() - self._since)
+            self.start_clock()
             rate = self._run.learning_rate(state)
             values.update(learning_rate=rate, samples_per_second=speed)
             self._run.report.add("step", step, values)

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -27,7 +28,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY))  # the small network is the tests'
 
 STEPS_PER_EPOCH = 20
-_SLOWEST = 600.0  # seconds that a start may take
+WORKERS = 0  # of the data: they would only make each start slower
+_AT_START = 0.25  # of the kills come while the run starts or resumes
+_SLOWEST = 1800.0  # seconds that the last resumption may take
 
 
 def prepare(folder: Path) -> None:
@@ -59,7 +62,7 @@ def start(folder: Path, run: Path, epochs: int) -> subprocess.Popen:
     command = ["train.py", "finetune", "-data_root", folder / "npy", "-work_dir", run]
     command += ["-pretrained_checkpoint", folder / "small.safetensors", "--resume", "auto"]
     command += ["-num_epochs", epochs, "--steps-per-epoch", STEPS_PER_EPOCH, "--save-every", 1]
-    command += ["-batch_size", 2, "-num_workers", 1, "-lr", 1e-3, "--ema", 0.9]
+    command += ["-batch_size", 2, "-num_workers", WORKERS, "-lr", 1e-3, "--ema", 0.9]
     command += ["--val-fraction", 0.3, "--val-slices", 2, "--log-every", 1]
     with (folder / f"{run.name}.log").open("a") as log:
         return subprocess.Popen(
@@ -123,15 +126,17 @@ def result(run: Path) -> dict[str, np.ndarray]:
     return found
 
 
-def disturb(process: subprocess.Popen, moment: float) -> bool:
-    """Kills a process after `moment` seconds; whether it was still running."""
+def disturb(process: subprocess.Popen, moment: float, ready: Callable[[], bool]) -> None:
+    """Kills a process `moment` seconds after `ready`; SystemExit if it ends before that."""
+    while process.poll() is None and not ready():
+        time.sleep(0.005)
     try:
         process.wait(moment)
-        return False
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGKILL)
         process.wait()
-        return True
+        return
+    raise SystemExit(f"the run ended by itself, with exit status {process.returncode}")
 
 
 def undisturbed(folder: Path, epochs: int) -> tuple[Path, float, float]:
@@ -154,18 +159,19 @@ def campaign(folder: Path, kills: int, epochs: int, seed: int) -> int:
     whole, began, stepping = undisturbed(folder, epochs)
     steps = epochs * STEPS_PER_EPOCH
     print(f"undisturbed: {steps} steps in {began:.0f} + {stepping:.0f} s", flush=True)
-    # From the start of the process on, so that loading and resuming are hit too; half of the run
-    # is left when the last kill has come.
-    longest = began + stepping / kills
     run = folder / "killed"
     faults, steps_at_kills = [], []
     while len(steps_at_kills) < kills:
-        moment = float(rng.uniform(0, longest))
-        if not disturb(start(folder, run, epochs), moment):
-            raise SystemExit(f"the run ended by itself:\n{(folder / 'killed.log').read_text()}")
+        process = start(folder, run, epochs)
+        if rng.random() < _AT_START:
+            disturb(process, float(rng.uniform(0, began)), lambda: True)
+        else:  # at any moment of a later step; a third of the run is left after the last kill
+            aim = last_step(run) + int(rng.integers(1, max(2, steps // kills)))
+            moment = float(rng.uniform(0, 2 * stepping / steps))
+            disturb(process, moment, lambda aim=aim: last_step(run) >= aim)
         steps_at_kills.append(last_step(run))
         faults += damaged(run)
-        print(f"killed after {moment:.1f} s, at step {steps_at_kills[-1]}", flush=True)
+        print(f"kill {len(steps_at_kills)}: newest checkpoint {steps_at_kills[-1]}", flush=True)
     if start(folder, run, epochs).wait(_SLOWEST) != 0:
         faults.append(f"the last resumption failed:\n{(folder / 'killed.log').read_text()}")
     else:
@@ -174,7 +180,7 @@ def campaign(folder: Path, kills: int, epochs: int, seed: int) -> int:
     for fault in faults:
         print(f"FAULT {fault}", flush=True)
     table = dict(sorted(Counter(steps_at_kills).items()))
-    print(f"checkpoints at the kills (-1: none yet): {table}")
+    print(f"newest checkpoint at the kills (-1: none yet), and how often: {table}")
     print(f"{kills} kills in one run of {steps} steps: {len(faults)} faults")
     return len(faults)
 
