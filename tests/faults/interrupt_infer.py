@@ -74,6 +74,7 @@ def main() -> int:
     parser.add_argument("--within", type=float, default=8, help="seconds after the start")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # not ignored, if it was before
     rng = np.random.default_rng(arguments.seed)
     faults, interrupted = 0, 0
     with tempfile.TemporaryDirectory() as folder:
