@@ -111,7 +111,8 @@ def draw_predictions(path: Path, predictions: Mapping[str, CasePrediction]) -> N
         one, seg = prediction.slices[position], prediction.segs[position]
         masks: dict[str, np.ndarray | None] = {"prediction": seg, "ground truth": one.gts}
         tile = visualize.panels(one.image, _by_label(one, prediction.boxes[position]), masks)
-        rows.append(page.titled(f"{case}, slice {position}", tile))
+        title = case if one.entry.position is None else f"{case}, slice {position}"
+        rows.append(page.titled(title, tile))
     if rows:
         visualize.write_picture(path, page.below(rows))
 

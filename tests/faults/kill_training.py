@@ -118,7 +118,7 @@ def result(run: Path) -> dict[str, np.ndarray]:
         f"checkpoint/{name}": np.asarray(leaf)
         for name, leaf in ocp.StandardCheckpointer().restore((newest / "state").absolute()).items()
     }
-    weights, _, _ = store.load(run / "model.safetensors")
+    weights, _ = store.load(run / "model.safetensors")
     found |= {f"weights/{name}": leaf.copy() for name, leaf in weights.items()}
     found["progress"] = np.array((newest / "progress" / "metadata").read_text())
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
