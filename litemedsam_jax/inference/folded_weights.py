@@ -50,7 +50,7 @@ def digest(variables: dict[str, np.ndarray]) -> str:
     found = hashlib.sha256()
     for name in sorted(variables):
         array = np.ascontiguousarray(variables[name])
-        found.update(f"{name} {array.dtype} {array.shape} {zlib.crc32(array)}\n".encode())
+        found.update(f"{name} {array.dtype} {array.shape} {zlib.crc32(array.data)}\n".encode())
     return found.hexdigest()[:32]
 
 
