@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.training.conftest import arrays_of, assert_same, finish, slow
+from tests.training.conftest import arrays_of, assert_same, finish
 
 PACE = ("--steps-per-epoch", "2", "--save-every", "1", "--log-every", "1")
 STEPS = ("-num_epochs", "5", "-batch_size", "2", *PACE)
@@ -87,7 +87,6 @@ def test_a_killed_and_a_terminated_run_resume_bit_for_bit(uninterrupted, train_c
     assert epochs_of(uninterrupted) == epochs_of(folder)
 
 
-@slow
 def test_two_devices_equal_one_and_one_resumes_their_run(uninterrupted, train_command, tmp_path):
     folder = tmp_path / "run"
     finish(train_command(folder, "-num_epochs", "5", "-batch_size", "1", *PACE, devices=2))
@@ -96,7 +95,6 @@ def test_two_devices_equal_one_and_one_resumes_their_run(uninterrupted, train_co
     assert "resumed at step 10" in finish(train_command(folder, *STEPS, "--resume"))
 
 
-@slow
 def test_two_processes_equal_one(uninterrupted, train_command, tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
