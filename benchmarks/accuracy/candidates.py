@@ -1,5 +1,7 @@
 """The strategies and settings that were tried, each by a name: parts, and constants set apart."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,22 +55,19 @@ PICTURES = [
 _MODULES = (fused_picture, fused_volume, windows)
 
 
-class settings:
+@contextmanager
+def settings(candidate: Candidate) -> Iterator[None]:
     """Sets a candidate's constants for the time of a `with` block."""
-
-    def __init__(self, candidate: Candidate):
-        self._wanted = candidate.constants
-
-    def __enter__(self) -> None:
-        self._before = [
-            (module, name, getattr(module, name))
-            for name in self._wanted
-            for module in _MODULES
-            if hasattr(module, name)
-        ]
-        for module, name, _ in self._before:
-            setattr(module, name, self._wanted[name])
-
-    def __exit__(self, *_: object) -> None:
-        for module, name, value in self._before:
+    before = [
+        (module, name, getattr(module, name))
+        for name in candidate.constants
+        for module in _MODULES
+        if hasattr(module, name)
+    ]
+    try:
+        for module, name, _ in before:
+            setattr(module, name, candidate.constants[name])
+        yield
+    finally:
+        for module, name, value in before:
             setattr(module, name, value)

@@ -10,16 +10,16 @@ import numpy as np
 SMALLEST_SECTION = 0.3  # of the box's width: the ends of a range hold something, or it were shorter
 
 
-def distances(first: int, last: int, size: int | None = None) -> np.ndarray:
+def distances(first: int, last: int, size: int) -> np.ndarray:
     """The distance of each plane of a range from where the object is widest, 0 to 1.
 
     Args:
         first, last: the range, inclusive.
         size: of the volume along this axis. Where the range ends with the volume the object may go
-            on, so there is no narrowing towards that end. None: it narrows to both.
+            on, so there is no narrowing towards that end.
     """
     position = (np.arange(first, last + 1) - first + 0.5) / (last - first + 1)
-    cut_first, cut_last = size is not None and first == 0, size is not None and last == size - 1
+    cut_first, cut_last = first == 0, last == size - 1
     if cut_first and cut_last:
         return np.zeros_like(position)
     if cut_first:

@@ -13,7 +13,14 @@ from litemedsam_jax.inference import windows
 from litemedsam_jax.inference.compiled import Engine
 from litemedsam_jax.inference.look import DECODED_AT_ONCE, Look
 from litemedsam_jax.inference.strategies import Strategy
-from litemedsam_jax.inference.transforms import Frame, Scores, edges_to_input, logits_at
+from litemedsam_jax.inference.transforms import (
+    Frame,
+    Scores,
+    edges_to_input,
+    logits_at,
+    region_of,
+    widened,
+)
 
 MARGINS = (5, 8)  # pixels of the input frame; both are decoded, and their logits averaged
 LARGEST_MARGIN = 0.5  # of the box's shorter side: a thin layer is not to swallow its neighbours
@@ -51,13 +58,16 @@ def _fuse(
     boxes: np.ndarray,
     strategy: Strategy,
 ) -> Iterator[tuple[int, Scores]]:
+    smallest = looks[-1][1]
     margins = MARGINS if "margin" in strategy.parts else (0,)
     chunk = max(1, DECODED_AT_ONCE // len(margins) // len(looks))
     for start in range(0, len(indices), chunk):
         some = indices[start : start + chunk]
         decoded = [_decode(look, window, boxes[some], margins) for look, window in looks]
         for number, k in enumerate(some):
-            rows, columns = _region(boxes[k], looks[-1][1], strategy)
+            rows, columns = smallest.rows, smallest.columns
+            if "clip" in strategy.parts:
+                rows, columns = region_of(boxes[k])
             values = [
                 _at(logits[number], look, window, rows, columns)
                 for logits, (look, window) in zip(decoded, looks, strict=True)
@@ -72,20 +82,9 @@ def _decode(
     inside = boxes - np.array([window.columns.start, window.rows.start] * 2)
     flat = edges_to_input(inside, look.frame)
     most = LARGEST_MARGIN * (flat[:, 2:] - flat[:, :2]).min(axis=1)
-    prompts = []
-    for margin in margins:
-        sides = np.minimum(margin, most)[:, None] * np.array([-1, -1, 1, 1])
-        prompts.append(np.clip(flat + sides, 0, 255).astype(np.float32))
+    prompts = [widened(flat, np.minimum(margin, most)) for margin in margins]
     logits = look.logits(np.concatenate(prompts))
     return logits.reshape(len(margins), len(boxes), *logits.shape[1:]).mean(axis=0)
-
-
-def _region(box: np.ndarray, window: windows.Window, strategy: Strategy) -> tuple[slice, slice]:
-    """Where scores are wanted: in the box, or wherever the smallest look shows anything."""
-    if "clip" not in strategy.parts:
-        return window.rows, window.columns
-    x_min, y_min, x_max, y_max = (int(edge) for edge in box)
-    return slice(y_min, y_max + 1), slice(x_min, x_max + 1)
 
 
 def _at(

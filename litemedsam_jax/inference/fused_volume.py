@@ -21,10 +21,13 @@ from litemedsam_jax.inference.transforms import (
     bounding_box,
     edges_to_input,
     logits_at,
+    region_of,
+    widened,
 )
 
 SECTION_MARGIN = 5  # pixels of the input frame around the ellipsoid's section
 FOLLOWING_MARGINS = (3, 5)  # and around the mask of the slice before; each is followed by itself
+FLAT = [0, 1, 3, 4]  # of a box (6,), what a slice sees of it
 PRIOR_WEIGHT = 3.0
 CLIP = 4.0  # a logit beyond it counts as much: none outvotes the others
 
@@ -64,18 +67,17 @@ def fuse_volume(
 
 def _object(box: np.ndarray, frame: Frame, depth: int) -> _Object:
     span = Span.of(box)
-    given = edges_to_input(box[None, [0, 1, 3, 4]], frame)[0]
+    given = edges_to_input(box[None, FLAT], frame)[0]
     distances = ellipsoid.distances(span.first, span.last, depth)
-    start = [_widened(given, FOLLOWING_MARGINS[0])] * len(FOLLOWING_MARGINS)
+    start = [widened(given, FOLLOWING_MARGINS[0])] * len(FOLLOWING_MARGINS)
     return _Object(box, given, span, distances, {True: list(start), False: list(start)})
 
 
 def _prompts(one: _Object, step: Step, strategy: Strategy, frame: Frame) -> list[np.ndarray]:
     found = []
     if "ellipsoid" in strategy.parts:
-        flat = one.box[[0, 1, 3, 4]]
-        section = ellipsoid.section(flat, one.distances[step.z - one.span.first])
-        found.append(_widened(edges_to_input(section[None], frame)[0], SECTION_MARGIN))
+        section = ellipsoid.section(one.box[FLAT], one.distances[step.z - one.span.first])
+        found.append(widened(edges_to_input(section[None], frame)[0], SECTION_MARGIN))
     if "box" in strategy.parts or not strategy.parts & {"ellipsoid", "propagate"}:
         found.append(one.given)
     if "propagate" in strategy.parts:
@@ -101,36 +103,31 @@ def _follow(one: _Object, step: Step, logits: np.ndarray) -> None:
     for mask, margin in zip(logits[:, rows, columns] > 0, FOLLOWING_MARGINS, strict=True):
         found = bounding_box(mask, 0, mask.shape[0] + mask.shape[1])
         if found is None:
-            prompts.append(_widened(one.given, FOLLOWING_MARGINS[0]))
+            prompts.append(widened(one.given, FOLLOWING_MARGINS[0]))
             continue
         found += np.array([columns.start, rows.start] * 2, np.float32)
-        limit = _widened(one.given, margin)
-        found = _widened(found, margin)
+        limit = widened(one.given, margin)
+        found = widened(found, margin)
         prompts.append(np.r_[np.maximum(found[:2], limit[:2]), np.minimum(found[2:], limit[2:])])
     one.following[step.upward] = prompts
     if step.z == one.span.middle:
         one.following[False] = list(prompts)
 
 
-def _widened(box: np.ndarray, margin: float) -> np.ndarray:
-    sides = np.array([-margin, -margin, margin, margin])
-    return np.clip(box + sides, 0, 255).astype(np.float32)
-
-
 def _scores(fused: np.ndarray, one: _Object, z: int, strategy: Strategy, frame: Frame) -> Scores:
-    rows, columns = slice(0, frame.height), slice(0, frame.width)
-    x_min, y_min, _, x_max, y_max, _ = (int(edge) for edge in one.box)
-    if "clip" in strategy.parts:
-        rows, columns = slice(max(y_min, 0), y_max + 1), slice(max(x_min, 0), x_max + 1)
+    inside = region_of(one.box[FLAT])
+    everywhere = slice(0, frame.height), slice(0, frame.width)
+    rows, columns = inside if "clip" in strategy.parts else everywhere
     scores = logits_at(fused, frame, rows, columns)
     if "prior" in strategy.parts:
-        down = _from_centre(np.arange(frame.height)[rows], y_min, y_max)
-        across = _from_centre(np.arange(frame.width)[columns], x_min, x_max)
+        down, across = (_from_centre(*pair) for pair in zip((rows, columns), inside, strict=True))
         distance = one.distances[z - one.span.first]
         scores += np.float32(PRIOR_WEIGHT) * ellipsoid.prior(down, across, distance)
     return Scores(rows, columns, scores)
 
 
-def _from_centre(positions: np.ndarray, first: int, last: int) -> np.ndarray:
-    """Distances of pixels from the middle of a range, 1 at its edges."""
-    return ((positions - (first + last) / 2) / ((last - first + 1) / 2)).astype(np.float32)
+def _from_centre(span: slice, inside: slice) -> np.ndarray:
+    """Distances of the pixels of a span from the middle of the box's, 1 at its edges."""
+    pixels = np.arange(span.start, span.stop) + 0.5
+    middle, half = (inside.start + inside.stop) / 2, (inside.stop - inside.start) / 2
+    return ((pixels - middle) / half).astype(np.float32)

@@ -131,7 +131,7 @@ class LiteMedSAM:
             return labels
         from litemedsam_jax.inference.fused_picture import fuse_picture
 
-        boxes = np.clip(boxes, 0, (np.array(image.shape[1::-1]) - 1).tolist() * 2)
+        boxes = _inside(boxes, image.shape[:2])
         certain = np.zeros(labels.shape, np.uint8)
         for label, scores in fuse_picture(self.engine, image, boxes, chosen):
             paint_by_score(labels, certain, scores, label)
@@ -165,8 +165,7 @@ class LiteMedSAM:
             return labels
         from litemedsam_jax.inference.fused_volume import fuse_volume
 
-        high = (np.array(volume.shape[2:0:-1]) - 1).tolist()
-        boxes = np.clip(boxes, 0, [*high, len(volume), *high, len(volume)])
+        boxes = _inside(boxes, volume.shape[:3])
         certain = np.zeros(labels.shape, np.uint8)
         for z, label, scores in fuse_volume(self.engine, volume, boxes, chosen):
             paint_by_score(labels[z], certain[z], scores, label)
@@ -176,3 +175,9 @@ class LiteMedSAM:
         if self._current is None:
             raise RuntimeError("call set_image(image) before predict(...)")
         return self._current
+
+
+def _inside(boxes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Boxes clipped to an image's (H, W) or a volume's (D, H, W) pixels."""
+    last = np.array(shape[::-1]) - 1
+    return np.clip(boxes, 0, np.tile(last, 2))

@@ -37,7 +37,7 @@ class Strategy:
     @property
     def follows(self) -> bool:
         """Whether it is one of those that follow a single mask, the reference's way."""
-        return self.name in _FOLLOWING
+        return not self.parts
 
 
 def parse(text: str) -> Strategy:

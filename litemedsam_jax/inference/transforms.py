@@ -86,6 +86,22 @@ def edges_to_input(boxes: np.ndarray, frame: Frame) -> np.ndarray:
     return edges.astype(np.float32)
 
 
+def widened(boxes: np.ndarray, margin: float | np.ndarray) -> np.ndarray:
+    """Boxes (..., 4) of the input frame, each side moved outwards, within the square; float32.
+
+    Args:
+        margin: pixels, one for all boxes or one each.
+    """
+    sides = np.asarray(margin)[..., None] * np.array([-1, -1, 1, 1])
+    return np.clip(boxes + sides, 0, INPUT_SIZE - 1).astype(np.float32)
+
+
+def region_of(box: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns of a box (4,) in image pixels, inclusive, inside the image."""
+    x_min, y_min, x_max, y_max = (int(edge) for edge in box)
+    return slice(y_min, y_max + 1), slice(x_min, x_max + 1)
+
+
 def mask_from_logits(logits: np.ndarray, frame: Frame) -> Region:
     """The mask, logits > 0, at the image's size.
 
