@@ -83,10 +83,10 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class Execution:
-    """How a network computes; its variables' meaning does not depend on it (but see `folded`)."""
+    """How a network computes; its variables' meaning does not depend on it."""
 
     dtype: str = "float32"  # of activations and matrix products; parameters stay float32
-    folded: bool = False  # variables went through weights.folding: no BatchNorm left
+    folded: bool = False  # decoding only: variables went through weights.folding
     batch_axis: str | None = None  # pmap axis over which BatchNorm's statistics are averaged
     remat: bool = False  # recompute each block in the backward pass instead of storing it
 

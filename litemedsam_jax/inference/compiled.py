@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 
 from litemedsam_jax.config import ModelConfig
+from litemedsam_jax.inference import encoder
 from litemedsam_jax.inference.folded_weights import fold_once
 from litemedsam_jax.inference.program_store import ProgramError, ProgramStore
 from litemedsam_jax.inference.programs import (
     DECODE_SIZES,
-    MARGIN,
-    STRIPS,
     all_programs,
     compile_program,
+    image_encoder,
     prompt_decoder,
     serialize,
+    whole_encoder,
 )
 from litemedsam_jax.weights.folding import fold
 
@@ -42,16 +43,18 @@ class Engine:
         """variables: flat, as stored (not folded). device: "cpu", "gpu", "tpu" or None."""
         self.config = config
         self._stored: _StoredPrograms | None = None
+        self._steps = encoder.plan(image_encoder(config))
         grid_size = config.image_encoder.grid_size
         if device == "cpu":
             store = store or ProgramStore(config)
             self._stored = _StoredPrograms(config, store)
-            self._stored.prefetch("encode_rows", "encode_rest")  # while weights and case are read
+            # While weights and case are read.
+            self._stored.prefetch(*dict.fromkeys(layer.program for layer, _ in self._steps))
             self._folded = fold_once(variables, grid_size, store)
         else:
             self._folded = fold(variables, grid_size)
         self._compiler = _Compiler(self._folded, config, device)
-        self._programs: dict[str, Any] = {}
+        self._programs: dict[tuple[str, str | None], Any] = {}
 
     def prepare(self, box_count: int) -> None:
         """Starts to load the decoder for so many boxes, which `encode` then need not wait for."""
@@ -60,15 +63,14 @@ class Engine:
 
     def encode(self, image: np.ndarray) -> Any:
         """(S, S, 3) float32 -> embedding (1, G, G, C), for `decode`."""
-        size = len(image)
-        step, rows = size // STRIPS, size // STRIPS + 2 * MARGIN
-        strips = []
-        for wanted in range(0, size, step):
-            start = min(max(wanted - MARGIN, 0), size - rows)  # all strips have one shape
-            strip = np.asarray(self._run("encode_rows", image[None, start : start + rows])[0])
-            stride = rows // strip.shape[1]
-            strips.append(strip[:, (wanted - start) // stride :][:, : step // stride])
-        return self._run("encode_rest", np.concatenate(strips, axis=1))[0]
+        if self._stored is None:
+            return self._compiler.encode(image)
+        return encoder.encode(self._encode_strip, self._steps, image)
+
+    def _encode_strip(
+        self, name: str, part: str, strip: np.ndarray, inside: np.ndarray
+    ) -> np.ndarray:
+        return np.asarray(self._run(name, strip, inside, root=encoder.ROOT + part)[0])
 
     def decode(self, embedding: Any, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Decodes boxes (N, 4) of the input frame: logits (N, S, S) and predicted IoU (N,)."""
@@ -94,15 +96,16 @@ class Engine:
         given = {name: value for name, value in prompts.items() if value is not None}
         return self._compiler.decode_prompts(embedding, multimask, given)
 
-    def _run(self, name: str, *inputs: Any) -> Any:
-        if name not in self._programs:
-            program = self._stored.bind(name, self._folded) if self._stored else None
+    def _run(self, name: str, *inputs: Any, root: str | None = None) -> Any:
+        """root: where its variables are, if not where `Program.root` says."""
+        if (name, root) not in self._programs:
+            program = self._stored.bind(name, self._folded, root) if self._stored else None
             if program is None:
-                program = self._compiler.compile(name)
-                if self._stored:
+                program, fresh = self._compiler.bind(name, root)
+                if self._stored and fresh:
                     self._stored.save(name, program.func)
-            self._programs[name] = program
-        return self._programs[name](*inputs)
+            self._programs[name, root] = program
+        return self._programs[name, root](*inputs)
 
 
 def _decode_size(count: int) -> int:
@@ -134,7 +137,8 @@ class _StoredPrograms:
         self._store = store
         self._known = all_programs(config)
         self._runtime = _Once(_start_runtime)
-        self._buffers: dict[str, list] = {}  # by method: the decoders share theirs
+        # By where they are in the network: the decoders share theirs.
+        self._buffers: dict[tuple[str, tuple[str, ...]], list] = {}
         self._loads = {name: _Once(partial(self._load_now, name)) for name in self._known}
         self._wanted: SimpleQueue[str] = SimpleQueue()
         self._thread: Thread | None = None
@@ -151,19 +155,20 @@ class _StoredPrograms:
         while True:
             self._loads[self._wanted.get()]()
 
-    def bind(self, name: str, folded: dict[str, np.ndarray]) -> Any:
+    def bind(self, name: str, folded: dict[str, np.ndarray], root: str | None) -> Any:
         """The program with its variables, or None where there is none (the reason is told)."""
-        loaded, method = self._loads[name](), self._known[name].method
+        loaded, program = self._loads[name](), self._known[name]
         if loaded is None:
             return None
+        key = (program.root if root is None else root, program.wanted)
         try:
-            if method not in self._buffers:
-                variables = self._known[name].variables(folded)
-                self._buffers[method] = [self._runtime().put(array) for array in variables]
+            if key not in self._buffers:
+                variables = program.variables(folded, root)
+                self._buffers[key] = [self._runtime().put(array) for array in variables]
         except Exception as error:  # jaxlib's inner interface promises nothing
             _tell(f"compiling '{name}': the weights cannot be given to it ({error})")
             return None
-        return partial(loaded, self._buffers[method])
+        return partial(loaded, self._buffers[key])
 
     def _load_now(self, name: str) -> Any:
         try:
@@ -198,20 +203,38 @@ class _Compiler:
 
     def __init__(self, folded: dict[str, np.ndarray], config: ModelConfig, device: str | None):
         self._folded, self._config, self._device_name = folded, config, device
-        self._on_device: dict[str, list] = {}
+        self._compiled: dict[str, Any] = {}
+        self._on_device: dict[tuple[str, tuple[str, ...]], list] = {}
+        self._encoder: Any = None
         self._prompt_decoders: dict[bool, Any] = {}
 
-    def compile(self, name: str) -> partial:
-        """The program with its variables bound."""
+    def bind(self, name: str, root: str | None) -> tuple[partial, bool]:
+        """The program with its variables, and whether it was compiled for that."""
         import jax
 
         program = all_programs(self._config)[name]
         device = jax.devices(self._device_name)[0]
-        compiled = compile_program(program, self._folded, self._config, device)
-        if program.method not in self._on_device:
-            variables = program.variables(self._folded)
-            self._on_device[program.method] = jax.device_put(variables, device)
-        return partial(compiled, self._on_device[program.method])
+        fresh = name not in self._compiled
+        if fresh:
+            self._compiled[name] = compile_program(program, self._folded, self._config, device)
+        key = (program.root if root is None else root, program.wanted)
+        if key not in self._on_device:
+            variables = program.variables(self._folded, root)
+            self._on_device[key] = jax.device_put(variables, device)
+        return partial(self._compiled[name], self._on_device[key]), fresh
+
+    def encode(self, image: np.ndarray) -> Any:
+        """The whole encoder at once: accelerators have no use for strips."""
+        import jax
+
+        from litemedsam_jax.weights.store import unflatten
+
+        device = jax.devices(self._device_name)[0]
+        if self._encoder is None:
+            names = [name for name in self._folded if name.startswith(encoder.ROOT)]
+            tree = unflatten({n.removeprefix(encoder.ROOT): self._folded[n] for n in names})
+            self._encoder = partial(whole_encoder(self._config), jax.device_put(tree, device))
+        return self._encoder(jax.device_put(image[None], device))
 
     def decode_prompts(self, embedding: Any, multimask: bool, prompts: dict[str, Any]):
         import jax

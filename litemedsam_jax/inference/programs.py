@@ -1,8 +1,7 @@
 """The programs of inference: which there are, what each takes, and their compilation by XLA.
 
-`encode_rows` takes a strip of an image through the encoder's first stage, `encode_rest` turns all
-strips into an embedding, `decode_N` turns an embedding and N boxes into masks.
-Importing this costs nothing; compiling imports JAX and Flax.
+The image encoder is a program a kind of layer (see inference.encoder); `decode_N` turns an
+embedding and N boxes into masks. Importing this costs nothing; compiling imports JAX and Flax.
 """
 
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from litemedsam_jax.config import Execution, ModelConfig, TinyViTConfig
+from litemedsam_jax.inference.encoder import ROOT, Layer, plan
 from litemedsam_jax.weights.errors import CheckpointError
 from litemedsam_jax.weights.store import unflatten
 
@@ -21,72 +21,73 @@ from litemedsam_jax.weights.store import unflatten
 # than the encoder does.
 DECODE_SIZES = (1, 2, 4)
 
-# YNNPACK may take the encoder's attention (see models.layers), but no reductions or convolutions:
-# it would draw a LayerNorm into the neck's convolution, and both would crawl. In the decoder, whose
-# products are long and thin, it loses everywhere.
+# YNNPACK may take attention (see models.layers), but nothing else: it would draw a LayerNorm into
+# the neck's convolution, and both would crawl; in the decoder, whose products are long and thin,
+# it loses everywhere. Vectors of 512 bits, which XLA avoids by itself, are up to a third faster
+# where the CPU has them.
 _YNN = "xla_cpu_experimental_ynn_fusion_type"
-_CPU_OPTIONS: dict[str, dict[str, str | bool]] = {
-    "encode_rows": {_YNN: ""},
-    "encode_rest": {_YNN: "LIBRARY_FUSION_TYPE_DOT"},
-    "decode": {_YNN: ""},
-}
-
-# The first stage works at full resolution, in 290 MB of temporaries for a whole image and 82 MB for
-# a quarter (encode_rest takes 93 MB); memory that a process touches first is dear, in a virtual
-# machine above all. The stage is made of 3x3 convolutions, each of which spoils a row at a cut: so
-# a strip takes rows of its neighbours along (an even number, since the last convolution strides by
-# 2) and drops them. More strips would repeat more rows: eight take 4 % longer than four.
-STRIPS = 4
-MARGIN = 4
-_VARIABLES = {
-    "encode_rows": ("params/image_encoder/patch_embed/", "params/image_encoder/layers_0/"),
-    "encode_rest": ("params/image_encoder/",),
-    "decode": ("params/", "buffers/"),
-}
+_WIDE: dict[str, str | bool] = {"xla_cpu_prefer_vector_width": "512"}
+_ATTENTION_OPTIONS = {_YNN: "LIBRARY_FUSION_TYPE_DOT", **_WIDE}
+_OPTIONS = {_YNN: "", **_WIDE}
 
 
 @dataclass(frozen=True)
 class Program:
-    """A program's name and inputs. Its variables come first, in the order of their names."""
+    """A program: its variables come first, in the order of their names, then its inputs."""
 
     name: str
-    method: str  # of models.lite_medsam.LiteMedSAMNetwork
     input_shapes: tuple[tuple[int, ...], ...]
     output_shapes: tuple[tuple[int, ...], ...]
-
-    def variables(self, folded: dict[str, np.ndarray]) -> list[np.ndarray]:
-        """Those of the folded variables that the program takes, in its order."""
-        return [folded[name] for name in self.variable_names(folded)]
+    root: str  # how its variables' names begin; of a layer of several, that of the first
+    wanted: tuple[str, ...]  # and go on
+    layer: Layer | None = None  # of the encoder; None: the decoder
 
     def variable_names(self, folded: dict[str, np.ndarray]) -> list[str]:
-        return [name for name in sorted(folded) if _method_of(name) == self.method]
+        """The names below `root`."""
+        names = (name.removeprefix(self.root) for name in folded if name.startswith(self.root))
+        return sorted(name for name in names if name.startswith(self.wanted))
+
+    def variables(self, folded: dict[str, np.ndarray], root: str | None = None) -> list[np.ndarray]:
+        """Those of the folded variables that the program takes, in its order."""
+        root = self.root if root is None else root
+        return [folded[root + name] for name in self.variable_names(folded)]
 
 
-def all_programs(config: ModelConfig) -> dict[str, Program]:
-    """Every program of a model, by name."""
+def image_encoder(config: ModelConfig) -> TinyViTConfig:
+    """The config of the image encoder.
+
+    Raises:
+        CheckpointError: the programs are not made for it.
+    """
     encoder = config.image_encoder
     if not isinstance(encoder, TinyViTConfig) or encoder.stem_stride != 1:
         raise CheckpointError(
             f"inference runs LiteMedSAM's image encoder; these weights are of '{config.name}'."
         )
-    size, grid = encoder.image_size, encoder.grid_size
-    embedding = (1, grid, grid, encoder.out_dim)
-    stride = encoder.stages[0].downsample_stride or 1
-    width, channels, rows = size // stride, encoder.stages[1].dim, size // STRIPS + 2 * MARGIN
-    strip = (1, rows // stride, width, channels)
-    programs = [
-        Program("encode_rows", "encode_rows", ((1, rows, size, 3),), (strip,)),
-        Program("encode_rest", "encode_rest", ((1, width, width, channels),), (embedding,)),
-    ]
+    return encoder
+
+
+def all_programs(config: ModelConfig) -> dict[str, Program]:
+    """Every program of a model, by name."""
+    encoder = image_encoder(config)
+    programs: dict[str, Program] = {}
+    for layer, part in plan(encoder):
+        program = Program(
+            layer.program,
+            layer.input_shapes,
+            (layer.output_shape,),
+            ROOT + part,
+            layer.wanted,
+            layer,
+        )
+        programs.setdefault(layer.program, program)
+    grid = encoder.grid_size
     for count in DECODE_SIZES:
-        outputs = ((1, count, 1, 4 * grid, 4 * grid), (1, count, 1))
-        programs.append(Program(f"decode_{count}", "decode", (embedding, (1, count, 4)), outputs))
-    return {program.name: program for program in programs}
-
-
-def _method_of(name: str) -> str:
-    """Which program a variable belongs to."""
-    return next(method for method, starts in _VARIABLES.items() if name.startswith(starts))
+        inputs = (1, grid, grid, encoder.out_dim), (1, count, 4)
+        outputs = (1, count, 1, 4 * grid, 4 * grid), (1, count, 1)
+        wanted = ("params/prompt_encoder/", "params/mask_decoder/", "buffers/")
+        programs[f"decode_{count}"] = Program(f"decode_{count}", inputs, outputs, "", wanted)
+    return programs
 
 
 def compile_program(
@@ -100,21 +101,48 @@ def compile_program(
     import jax
 
     names = program.variable_names(folded)
-    network = _network(config)
+    apply = _encoder_layer(program.layer, config) if program.layer else _decoder(config)
 
     def function(variables, *inputs):
-        tree = unflatten(dict(zip(names, variables, strict=True)))
-        outputs = network.apply(tree, *inputs, method=program.method)
+        outputs = apply(unflatten(dict(zip(names, variables, strict=True))), *inputs)
         return outputs if isinstance(outputs, tuple) else (outputs,)
 
-    variables = [jax.ShapeDtypeStruct(folded[name].shape, folded[name].dtype) for name in names]
+    given = program.variables(folded)
+    variables = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in given]
     inputs = [jax.ShapeDtypeStruct(shape, np.float32) for shape in program.input_shapes]
     with jax.default_device(device):
         # A stored program is called with all of its arguments: none may be optimised away.
         lowered = jax.jit(function, keep_unused=True).lower(variables, *inputs)
     _forget_sources(lowered)
-    options = _CPU_OPTIONS[program.method] if device.platform == "cpu" else None
+    options = None
+    if device.platform == "cpu":
+        attention = program.layer is not None and program.layer.function == "attend"
+        options = _ATTENTION_OPTIONS if attention else _OPTIONS
     return lowered.compile(compiler_options=options)
+
+
+def _encoder_layer(layer: Layer, config: ModelConfig) -> Callable[..., Any]:
+    """(params, strip, inside) -> what the strip yields."""
+    from litemedsam_jax.models import folded_tiny_vit as network
+
+    encoder = image_encoder(config)
+    stage = encoder.stages[layer.stage]
+    functions: dict[str, Callable[..., Any]] = {
+        "first_stage": lambda params, x, inside: network.first_stage(params, encoder, x, inside),
+        "attend": lambda params, x, inside: network.attend(
+            params, x, inside, stage.heads, stage.window
+        ),
+        "transform": lambda params, x, _: network.transform(params, x),
+        "merge": lambda params, x, inside: network.merge(params, x, inside, layer.stride),
+        "neck": lambda params, x, _: network.neck(params, x),
+    }
+    return functions[layer.function]
+
+
+def _decoder(config: ModelConfig) -> Callable[..., Any]:
+    """(variables, embedding, boxes) -> logits, predicted IoU."""
+    network = _network(config)
+    return lambda variables, *inputs: network.apply(variables, *inputs, method="decode")
 
 
 def _forget_sources(lowered: Any) -> None:
@@ -149,6 +177,19 @@ def prompt_decoder(config: ModelConfig, multimask: bool) -> Callable[..., Any]:
         return network.apply(variables, embedding, multimask=multimask, method="decode", **prompts)
 
     return jax.jit(function)
+
+
+def whole_encoder(config: ModelConfig) -> Callable[..., Any]:
+    """The image encoder in one program, as a jitted function (params, image), for accelerators.
+
+    `params` is the nested tree of the image encoder's folded variables.
+    """
+    import jax
+
+    from litemedsam_jax.models import folded_tiny_vit
+
+    encoder = image_encoder(config)
+    return jax.jit(lambda params, image: folded_tiny_vit.encode(params, encoder, image))
 
 
 def _network(config: ModelConfig):

@@ -34,7 +34,7 @@ def channel_sums(function: Callable[..., Array], *arrays: Array) -> Array:
     return _tree_sum(function, *(array.reshape(-1, array.shape[-1]) for array in arrays))
 
 
-def _same(x: Array) -> Array:
+def same(x: Array) -> Array:
     return x
 
 
@@ -47,7 +47,7 @@ def _tree_sum(function: Callable[..., Array], *arrays: Array) -> Array:
     total = function(*slices[0])
     for one in slices[1:]:
         total = total + function(*one)
-    total = _tree_sum(_same, total)
+    total = _tree_sum(same, total)
     if rows % _WAYS:
         total = total + function(*(x[_WAYS * part :] for x in arrays)).sum(0)
     return total
@@ -89,7 +89,7 @@ def _add(x, bias):
 
 
 def _add_backward(_, gradient):
-    return gradient, channel_sums(_same, gradient)
+    return gradient, channel_sums(same, gradient)
 
 
 _add.defvjp(lambda x, bias: (x + bias, None), _add_backward)
@@ -194,109 +194,14 @@ def _kernel_gradient(x: Array, gradient: Array, size: int, stride: int, padding:
 
     zeros = jnp.zeros((batch, count, part, channels), jnp.float32)
     sums = lax.fori_loop(0, height // count, add_rows, [zeros] * len(taps))
-    sums = [channel_sums(_same, one) for one in sums]
+    sums = [channel_sums(same, one) for one in sums]
     return jnp.stack(sums).reshape(size, size, channels)
 
 
 _depthwise.defvjp(_depthwise_forward, _depthwise_backward)
 
 
-# ---- normalisation
-
-
-def batch_norm(
-    x: Array, scale: Array, bias: Array, epsilon: float, axis: str | None
-) -> tuple[Array, Array, Array]:
-    """x (..., C) normalised by the batch's own statistics, over all devices of `axis`.
-
-    Returns:
-        The result in x's dtype; mean and (biased) variance (C,), which carry no gradient.
-    """
-    return (_batch_norm if on_cpu() else _plain_batch_norm)(x, scale, bias, epsilon, axis)
-
-
-def _plain_batch_norm(x, scale, bias, epsilon, axis):
-    return _batch_norm_forward(x, scale, bias, epsilon, axis)[0]
-
-
-_batch_norm = jax.custom_vjp(_plain_batch_norm, nondiff_argnums=(3, 4))
-
-
-def _batch_norm_forward(x, scale, bias, epsilon, axis):
-    wide, count = x.astype(jnp.float32), x.size // x.shape[-1]
-    mean = _mean_over(channel_sums(_same, wide) / count, axis)
-    variance = channel_sums(lambda x: jnp.square(x - mean), wide) / count
-    variance = _mean_over(variance, axis)
-    inverse = lax.rsqrt(variance + epsilon)
-    factor = scale * inverse
-    result = (wide * factor + (bias - mean * factor)).astype(x.dtype)
-    return (result, mean, variance), (x, scale, mean, inverse)
-
-
-def _batch_norm_backward(_, axis, saved, gradients):
-    x, scale, mean, inverse = saved
-    x, gradient = lax.optimization_barrier((x, gradients[0]))
-    wide, slope, count = x.astype(jnp.float32), gradient.astype(jnp.float32), x.size // x.shape[-1]
-    by_bias = channel_sums(_same, slope)
-    by_scale = channel_sums(lambda g, x: g * (x - mean), slope, wide) * inverse
-    tilt = _mean_over(by_scale / count, axis) * inverse
-    offset = _mean_over(by_bias / count, axis)
-    by_x = (slope - offset - (wide - mean) * tilt) * (scale * inverse)
-    return by_x.astype(x.dtype), by_scale, by_bias
-
-
-_batch_norm.defvjp(_batch_norm_forward, _batch_norm_backward)
-
-
-def _mean_over(x: Array, axis: str | None) -> Array:
-    return x if axis is None else lax.pmean(x, axis)
-
-
-def layer_norm(x: Array, scale: Array, bias: Array, epsilon: float) -> Array:
-    """x (..., C) normalised over its last axis, in float32."""
-    return (_layer_norm if on_cpu() else _plain_layer_norm)(x, scale, bias, epsilon)
-
-
-def normalise(x: Array, epsilon: float) -> Array:
-    """x (..., C) with mean 0 and variance 1 over the last axis, in float32."""
-    x = x.astype(jnp.float32)
-    centred = x - x.mean(-1, keepdims=True)
-    variance = jnp.square(centred).mean(-1, keepdims=True)
-    return centred * lax.rsqrt(variance + epsilon)
-
-
-def _plain_layer_norm(x, scale, bias, epsilon):
-    return normalise(x, epsilon) * scale + bias
-
-
-_layer_norm = jax.custom_vjp(_plain_layer_norm, nondiff_argnums=(3,))
-
-
-def _layer_norm_forward(x, scale, bias, epsilon):
-    wide = x.astype(jnp.float32)
-    mean = _row_means(wide)
-    inverse = lax.rsqrt(_row_means(jnp.square(wide - mean)) + epsilon)
-    return (wide - mean) * inverse * scale + bias, (x, scale, mean, inverse)
-
-
-def _layer_norm_backward(_, saved, gradient):
-    x, scale, mean, inverse = saved
-    x, gradient = lax.optimization_barrier((x, gradient))
-    wide = x.astype(jnp.float32)
-    normal, slope = (wide - mean) * inverse, gradient * scale
-    by_x = (slope - _row_means(slope) - normal * _row_means(slope * normal)) * inverse
-    by_scale = channel_sums(lambda g, x, m, i: g * (x - m) * i, gradient, wide, mean, inverse)
-    return by_x.astype(x.dtype), by_scale, channel_sums(_same, gradient)
-
-
-_layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
-
-
-def _row_means(x: Array) -> Array:
-    """Means over the last axis, (..., 1): parts of it are added first, which vectorises."""
-    channels, width = x.shape[-1], math.gcd(x.shape[-1], 16)
-    parts = [x[..., start : start + width] for start in range(0, channels, width)]
-    return sum(parts[1:], start=parts[0]).sum(-1, keepdims=True) / channels
+# ---- padding
 
 
 def surround(x: Array, token: Array, bottom: int, right: int) -> Array:
@@ -318,7 +223,7 @@ _surround = jax.custom_vjp(_plain_surround, nondiff_argnums=(2, 3))
 def _surround_backward(bottom, right, _, gradient):
     height, width = gradient.shape[1] - bottom, gradient.shape[2] - right
     below, beside = gradient[:, height:], gradient[:, :height, width:]
-    by_token = sum(channel_sums(_same, part) for part in (below, beside) if part.size)
+    by_token = sum(channel_sums(same, part) for part in (below, beside) if part.size)
     by_token = jnp.zeros(gradient.shape[-1:], gradient.dtype) + by_token
     return gradient[:, :height, :width], by_token[None, None, None]
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from litemedsam_jax.config import Execution
-from litemedsam_jax.models import gradients
+from litemedsam_jax.models import gradients, normalisation
 from litemedsam_jax.models.gradients import gelu as gelu
 
 Array = jax.Array
@@ -27,24 +27,6 @@ def torch_uniform(fan_in: int) -> nn.initializers.Initializer:
     return init
 
 
-def product(x: Array, kernel: Array, as_convolution: bool = False) -> Array:
-    """x (..., C) times kernel (C, O).
-
-    As a 1x1 convolution it is the same matrix product to XLA in the end, but only after the pass
-    that hands products to YNNPACK. On CPUs that pass is right for attention (5.6 instead of 15 ms)
-    and wrong here: it materialises what is broadcast around the product (34 instead of 22 ms).
-    Its gradient would be slow, so training does without.
-    """
-    if not as_convolution:
-        return gradients.product(x, kernel)
-    rows = x.reshape(1, 1, -1, x.shape[-1])
-    numbers = ("NHWC", "HWIO", "NHWC")
-    rows = lax.conv_general_dilated(
-        rows, kernel[None, None], (1, 1), "VALID", dimension_numbers=numbers
-    )
-    return rows.reshape(*x.shape[:-1], kernel.shape[-1])
-
-
 class Linear(nn.Module):
     """Torch's Linear over the last axis. `init_std` replaces torch's uniform start (TinyViT)."""
 
@@ -52,7 +34,6 @@ class Linear(nn.Module):
     features: int
     dtype: str = "float32"
     init_std: float | None = None
-    as_convolution: bool = False  # see `product`
 
     def setup(self):
         kernel_init = bias_init = torch_uniform(self.inputs)
@@ -65,28 +46,22 @@ class Linear(nn.Module):
 
     def __call__(self, x: Array) -> Array:
         dtype = self.dtype
-        x = product(x.astype(dtype), self.kernel.astype(dtype), self.as_convolution)
+        x = gradients.product(x.astype(dtype), self.kernel.astype(dtype))
         return gradients.add(x, self.bias.astype(dtype))
 
 
 class LayerNorm(nn.Module):
-    """Normalises the last axis; also torch's LayerNorm2d, since channels are last here.
-
-    With `affine=False` (execution.folded) scale and bias have moved into the layer that follows.
-    """
+    """Normalises the last axis; also torch's LayerNorm2d, since channels are last here."""
 
     epsilon: float
     dtype: str = "float32"
-    affine: bool = True
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        if not self.affine:
-            return gradients.normalise(x, self.epsilon).astype(self.dtype)
         channels = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
-        return gradients.layer_norm(x, scale, bias, self.epsilon).astype(self.dtype)
+        return normalisation.layer_norm(x, scale, bias, self.epsilon).astype(self.dtype)
 
 
 class BatchNorm(nn.Module):
@@ -114,7 +89,7 @@ class BatchNorm(nn.Module):
             x = x.astype(jnp.float32) * factor + (bias - running_mean.value * factor)
             return x.astype(self.dtype)
         axis = self.batch_axis
-        x, mean, variance = gradients.batch_norm(x, scale, bias, self.epsilon, axis)
+        x, mean, variance = normalisation.batch_norm(x, scale, bias, self.epsilon, axis)
         if not self.is_initializing():
             devices = 1 if axis is None else lax.axis_size(axis)
             count = x.size // channels * devices
@@ -139,7 +114,6 @@ class Conv(nn.Module):
     depthwise: bool = False
     use_bias: bool = False
     dtype: str = "float32"
-    as_convolution: bool = False  # of 1x1, see `product`
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -151,7 +125,7 @@ class Conv(nn.Module):
         if self.depthwise:
             x = gradients.depthwise(x, kernel[:, :, 0], self.stride, self.padding)
         elif size == self.stride == 1:
-            x = product(x, kernel[0, 0], self.as_convolution)
+            x = gradients.product(x, kernel[0, 0])
         else:
             x = lax.conv_general_dilated(
                 x,
@@ -167,10 +141,7 @@ class Conv(nn.Module):
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, then BatchNorm (TinyViT's Conv2d_BN, whose names `c`, `bn` it has).
-
-    With execution.folded the BatchNorm is gone and the convolution has its bias instead.
-    """
+    """Convolution without bias, then BatchNorm: TinyViT's Conv2d_BN, whose names it has."""
 
     features: int
     execution: Execution
@@ -188,16 +159,12 @@ class ConvNorm(nn.Module):
             self.stride,
             self.padding,
             self.depthwise,
-            use_bias=execution.folded,
             dtype=execution.dtype,
-            as_convolution=execution.folded,
         )
-        if not execution.folded:
-            self.bn = BatchNorm(execution.batch_axis, execution.dtype, scale_init=self.scale_init)
+        self.bn = BatchNorm(execution.batch_axis, execution.dtype, scale_init=self.scale_init)
 
     def __call__(self, x: Array, train: bool) -> Array:
-        x = self.c(x)
-        return x if self.execution.folded else self.bn(x, train)
+        return self.bn(self.c(x), train)
 
 
 class ConvTranspose2x2(nn.Module):

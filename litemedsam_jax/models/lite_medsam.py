@@ -37,14 +37,6 @@ class LiteMedSAMNetwork(nn.Module):
         """Images (B, S, S, 3) in [0, 1], no mean or std taken off -> embedding (B, G, G, C)."""
         return self.image_encoder(image, train)
 
-    def encode_rows(self, rows: Array) -> Array:
-        """TinyViT's first stage of some rows of images (B, R, S, 3); see inference.programs."""
-        return self.image_encoder.first_stage(rows)
-
-    def encode_rest(self, x: Array) -> Array:
-        """The embedding, from the first stage's output for whole images."""
-        return self.image_encoder.later_stages(x)
-
     def decode(
         self,
         embedding: Array,

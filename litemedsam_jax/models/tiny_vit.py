@@ -52,24 +52,12 @@ class TinyViT(nn.Module):
             x = layer(x)
         return (x, seen) if intermediates else x
 
-    def first_stage(self, rows: Array) -> Array:
-        """Stem and first stage (convolutions alone) of some rows of images, for inference."""
-        return self.layers[0](self.patch_embed(rows, False), False)
-
-    def later_stages(self, x: Array) -> Array:
-        """The embedding, from what `first_stage` makes of whole images."""
-        for stage in self.layers[1:]:
-            x = stage(x, False)
-        for layer in self.neck:
-            x = layer(x)
-        return x
-
 
 def make_neck(features: int, execution: Execution) -> list[nn.Module]:
     """SAM's neck: 1x1 convolution, LayerNorm, 3x3 convolution, LayerNorm."""
     dtype = execution.dtype
     return [
-        Conv(features, 1, dtype=dtype, as_convolution=execution.folded),
+        Conv(features, 1, dtype=dtype),
         LayerNorm(1e-6, dtype),
         Conv(features, 3, padding=1, dtype=dtype),
         LayerNorm(1e-6),  # the embedding is float32 whatever the activations are
@@ -190,10 +178,10 @@ class WindowAttention(nn.Module):
 
     def setup(self):
         dim, heads, window = self.config.dim, self.config.heads, self.config.window
-        dtype, folded = self.execution.dtype, self.execution.folded
-        self.norm = LayerNorm(1e-5, dtype, affine=not folded)
-        self.qkv = Linear(dim, 3 * dim, dtype, init_std=0.02, as_convolution=folded)
-        self.proj = Linear(dim, dim, dtype, init_std=0.02, as_convolution=folded)
+        dtype = self.execution.dtype
+        self.norm = LayerNorm(1e-5, dtype)
+        self.qkv = Linear(dim, 3 * dim, dtype, init_std=0.02)
+        self.proj = Linear(dim, dim, dtype, init_std=0.02)
         zeros = nn.initializers.zeros
         self.attention_biases = self.param("attention_biases", zeros, (heads, window**2))
 
@@ -206,13 +194,11 @@ class WindowAttention(nn.Module):
         qkv = partition_windows(qkv, window)  # (B·windows, w², 3·C)
         # The channels of a head lie together: its q, its k, its v.
         qkv = qkv.reshape(-1, window**2, heads, 3, dim // heads)
-        q = qkv[..., 0, :].transpose(0, 2, 1, 3)  # (B·windows, h, w², d)
+        q = qkv[..., 0, :].transpose(0, 2, 1, 3) * (dim // heads) ** -0.5  # (B·windows, h, w², d)
         k = qkv[..., 1, :].transpose(0, 2, 1, 3)
         v = qkv[..., 2, :].transpose(0, 2, 3, 1)  # (B·windows, h, d, w²)
-        if not self.execution.folded:  # else the scale is in q's weights
-            q = q * (dim // heads) ** -0.5
         # (h, w², w²), the same with keys and queries exchanged
-        bias = self.attention_biases[:, _offset_index(window)]
+        bias = self.attention_biases[:, offset_index(window)]
         x = attend_transposed(q, k, v, bias)
         x = x.transpose(0, 3, 1, 2).reshape(-1, window**2, dim)
         x = merge_windows(x, window, padded_height, padded_width)
@@ -226,7 +212,7 @@ def _pad_with(x: Array, token: Array, window: int) -> Array:
     return gradients.surround(x, token, bottom, right)
 
 
-def _offset_index(window: int) -> np.ndarray:
+def offset_index(window: int) -> np.ndarray:
     """(w², w²) indices into the bias table: |Δrow|·w + |Δcolumn| of each query and key."""
     rows, columns = np.divmod(np.arange(window**2), window)
     return abs(rows[:, None] - rows) * window + abs(columns[:, None] - columns)
@@ -241,7 +227,6 @@ class Mlp(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         dim, hidden, dtype = x.shape[-1], self.hidden, self.execution.dtype
-        folded = self.execution.folded
-        y = LayerNorm(1e-5, dtype, affine=not folded, name="norm")(x)
-        y = gelu(Linear(dim, hidden, dtype, 0.02, as_convolution=folded, name="fc1")(y))
-        return Linear(hidden, dim, dtype, 0.02, as_convolution=folded, name="fc2")(y)
+        y = LayerNorm(1e-5, dtype, name="norm")(x)
+        y = gelu(Linear(dim, hidden, dtype, 0.02, name="fc1")(y))
+        return Linear(hidden, dim, dtype, 0.02, name="fc2")(y)

@@ -2,8 +2,8 @@
 
 BatchNorm, LayerNorm's affine part, the scale of attention logits, the grid's positional encoding.
 
-A transformation of flat variables (names as in weights.store), for networks made with
-`Execution(folded=True)`.
+A transformation of flat variables (names as in weights.store), for models.folded_tiny_vit and for
+decoders made with `Execution(folded=True)`.
 """
 
 import numpy as np

@@ -4,21 +4,31 @@ import jax
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from litemedsam_jax.config import Execution, lite_medsam
-from litemedsam_jax.models import tiny_vit
+from litemedsam_jax.models import folded_tiny_vit, tiny_vit
 from litemedsam_jax.models.layers import Conv, LayerNorm
 from litemedsam_jax.models.mask_decoder import TwoWayBlock, TwoWayTransformer
 from litemedsam_jax.models.tiny_vit import MBConv, PatchEmbed, PatchMerging, TinyViTBlock
 from litemedsam_jax.weights.folding import fold
-from tests.parity import BLOCK, exact, nhwc, part, record_inputs, relative_error
+from tests.parity import (
+    BLOCK,
+    OPERATION,
+    exact,
+    mean_error,
+    nhwc,
+    part,
+    record_inputs,
+    relative_error,
+)
 
 CONFIG = lite_medsam()
 STAGES = CONFIG.image_encoder.stages
-NAMES = ["patch_embed", "layers.0.blocks.0", "layers.0.blocks.1", "layers.0.downsample"]
-NAMES += [f"layers.1.blocks.{i}" for i in range(2)] + ["layers.1.downsample"]
-NAMES += [f"layers.2.blocks.{i}" for i in range(6)] + ["layers.2.downsample"]
-NAMES += [f"layers.3.blocks.{i}" for i in range(2)]
+FIRST = ["patch_embed", "layers.0.blocks.0", "layers.0.blocks.1", "layers.0.downsample"]
+LATER = [f"layers.1.blocks.{i}" for i in range(2)] + ["layers.1.downsample"]
+LATER += [f"layers.2.blocks.{i}" for i in range(6)] + ["layers.2.downsample"]
+LATER += [f"layers.3.blocks.{i}" for i in range(2)]
 
 
 @pytest.fixture(scope="module")
@@ -55,20 +65,21 @@ def _image(tensor: np.ndarray) -> np.ndarray:
     return np.asarray(tensor).reshape(tensor.shape[0], side, side, -1)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_encoder_block(name, given, random_oracle, random_weights, folded_variables):
-    """Plain, and folded where the block is the first of its stage."""
+def _path(name: str) -> str:
+    """Torch's name of a module of the encoder -> ours."""
+    for theirs, ours in ((".blocks.", "/blocks_"), (".downsample", "/downsample")):
+        name = name.replace(theirs, ours)
+    return "image_encoder/" + name.replace("layers.", "layers_")
+
+
+@pytest.mark.parametrize("name", FIRST + LATER)
+def test_encoder_block(name, given, random_oracle, random_weights):
     (x,) = given[name]
     expected = _image(exact(random_oracle.image_encoder.get_submodule(name), x))
-    path = "image_encoder/" + name.replace(".blocks.", "/blocks_").replace(
-        "layers.", "layers_"
-    ).replace(".downsample", "/downsample")
-    weights = {False: random_weights.variables, True: folded_variables}
-    for folded in (False,) if name[-1].isdigit() and name[-1] != "0" else (False, True):
-        ours = _ours(name, Execution(folded=folded))
-        apply = jax.jit(lambda v, x, ours=ours: ours.apply(v, x, False))
-        result = apply(part(weights[folded], path), _image(x))
-        assert relative_error(result, expected) < BLOCK
+    ours = _ours(name, Execution())
+    apply = jax.jit(lambda variables, x: ours.apply(variables, x, False))
+    result = apply(part(random_weights.variables, _path(name)), _image(x))
+    assert relative_error(result, expected) < BLOCK
 
 
 def test_neck(given, random_oracle, random_weights):
@@ -81,6 +92,63 @@ def test_neck(given, random_oracle, random_weights):
         variables = part(random_weights.variables, f"image_encoder/neck_{index}")
         result = jax.jit(layer.apply)(variables, result)
     assert relative_error(result, expected) < BLOCK
+
+
+# ---- as inference runs them: folded, the whole as one strip
+
+
+def _around(x: np.ndarray, above: int, below: int) -> tuple[np.ndarray, np.ndarray]:
+    """A strip with rows beyond the image's edges, and which of its rows are inside."""
+    inside = np.pad(np.ones((1, x.shape[1]), np.float32), ((0, 0), (above, below)))
+    return np.pad(x, ((0, 0), (above, below), (0, 0), (0, 0))), inside
+
+
+def _folded(name: str, params: dict, x: np.ndarray) -> np.ndarray:
+    stage = STAGES[int(name.split(".")[1])]
+    if name.endswith("downsample"):
+        strip = _around(x, 1, 1)
+        return folded_tiny_vit.merge(params, *strip, stage.downsample_stride)
+    strip = _around(x, 0, -x.shape[1] % stage.window)
+    y = folded_tiny_vit.attend(params, *strip, stage.heads, stage.window)
+    y = _around(np.asarray(y)[:, : x.shape[1]], 1, 1)[0]
+    return folded_tiny_vit.transform(params, y)
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_folded_block(name, given, random_oracle, folded_variables):
+    (x,) = given[name]
+    expected = _image(exact(random_oracle.image_encoder.get_submodule(name), x))
+    params = part(folded_variables, _path(name))["params"]
+    assert relative_error(_folded(name, params, _image(x)), expected) < BLOCK
+
+
+def test_folded_first_stage(given, random_oracle, folded_variables):
+    """Stem, two blocks and a merging: each may err as a block does."""
+    (image,) = given["patch_embed"]
+    theirs = random_oracle.image_encoder
+    expected = _image(exact(nn.Sequential(theirs.patch_embed, theirs.layers[0]), image))
+    params = part(folded_variables, "image_encoder")["params"]
+    reach = STAGES[0].depth + 1
+    strip = _around(nhwc(image), reach, reach)
+    result = folded_tiny_vit.first_stage(params, CONFIG.image_encoder, *strip)
+    assert relative_error(result, expected) < 3 * BLOCK
+
+
+def test_folded_neck(given, random_oracle, folded_variables):
+    (x,) = given["neck"]
+    expected = nhwc(exact(random_oracle.image_encoder.neck, x))
+    params = part(folded_variables, "image_encoder")["params"]
+    assert relative_error(folded_tiny_vit.neck(params, nhwc(x)), expected) < BLOCK
+
+
+def test_folded_gelu_is_exact():
+    x = np.linspace(-12, 12, 100001, dtype=np.float32)
+    expected = exact(nn.functional.gelu, torch.from_numpy(x))
+    assert mean_error(jax.jit(folded_tiny_vit.gelu)(x), expected) < OPERATION
+    kept = np.asarray(folded_tiny_vit.gelu(x, x > 3))
+    assert not kept[x <= 3].any()
+    np.testing.assert_allclose(kept[x > 3], expected[x > 3], rtol=1e-6)
+    assert np.isnan(folded_tiny_vit.gelu(np.float32("nan")))
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from litemedsam_jax.models import gradients
+from litemedsam_jax.models import gradients, normalisation
 
 
 def normal(*shape: int) -> jax.Array:
@@ -22,11 +22,11 @@ CASES = {
     "strided": (lambda x, k: gradients.depthwise(x, k, 2, 1), (IMAGE, normal(3, 3, 32))),
     "unpadded 5x5": (lambda x, k: gradients.depthwise(x, k, 1, 0), (IMAGE, normal(5, 5, 32))),
     "batch norm": (
-        lambda x, s, b: gradients.batch_norm(x, s, b, 1e-5, None)[0],
+        lambda x, s, b: normalisation.batch_norm(x, s, b, 1e-5, None)[0],
         (IMAGE, CHANNELS, CHANNELS + 1),
     ),
     "layer norm": (
-        lambda x, s, b: gradients.layer_norm(x, s, b, 1e-5),
+        lambda x, s, b: normalisation.layer_norm(x, s, b, 1e-5),
         (IMAGE, CHANNELS, CHANNELS + 1),
     ),
     "surround": (lambda x, t: gradients.surround(x, t, 5, 0), (IMAGE, normal(1, 1, 1, 32))),

@@ -10,6 +10,7 @@ import torch
 
 from litemedsam_jax import config
 from litemedsam_jax.config import Execution, lite_medsam, medsam_vit_b, mobile_sam
+from litemedsam_jax.models import folded_tiny_vit
 from litemedsam_jax.models.image_encoder import ImageEncoderViT, ViTBlock
 from litemedsam_jax.models.lite_medsam import LiteMedSAMNetwork, init_variables
 from litemedsam_jax.models.prompt_encoder import PromptEncoder
@@ -48,6 +49,12 @@ def published(published_weights):
 
     @functools.cache
     def compiled(method, folded, options):
+        if method == "encode" and folded:
+            encode = folded_tiny_vit.encode
+            image_encoder = lite_medsam().image_encoder
+            return jax.jit(
+                lambda v, args, _: encode(v["params"]["image_encoder"], image_encoder, *args)
+            )
         model = LiteMedSAMNetwork(lite_medsam(), Execution(folded=folded))
         return jax.jit(
             lambda v, args, kwargs: model.apply(v, *args, **kwargs, **dict(options), method=method)
