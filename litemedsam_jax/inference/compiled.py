@@ -43,14 +43,15 @@ class Engine:
         """variables: flat, as stored (not folded). device: "cpu", "gpu", "tpu" or None."""
         self.config = config
         self._stored: _StoredPrograms | None = None
-        self._steps = encoder.plan(image_encoder(config))
-        grid_size = config.image_encoder.grid_size
+        network = image_encoder(config)
+        grid_size = network.grid_size
         if device == "cpu":
             store = store or ProgramStore(config)
             self._stored = _StoredPrograms(config, store)
-            # While weights and case are read.
-            self._stored.prefetch(*dict.fromkeys(layer.program for layer, _ in self._steps))
+            self._stored.prefetch("encode_first")  # programs load while weights and case are read
             self._folded = fold_once(variables, grid_size, store)
+            self._steps = encoder.plan(network, encoder.shifts(self._folded))
+            self._stored.prefetch(*dict.fromkeys(layer.program for layer, _ in self._steps))
         else:
             self._folded = fold(variables, grid_size)
         self._compiler = _Compiler(self._folded, config, device)

@@ -6,10 +6,12 @@ load, and the activations of a strip stay in the processor's cache.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from litemedsam_jax.config import StageConfig, TinyViTConfig
+from litemedsam_jax.weights.attention_bounds import SAFE, attention_bounds
 
 ROOT = "params/image_encoder/"
 
@@ -17,8 +19,10 @@ ROOT = "params/image_encoder/"
 # reach beyond a strip is computed twice, so smaller ones lose.
 _FIRST_STAGE = 16
 _ATTENTION = 35
-_TRANSFORM = 16
+_TRANSFORM = 32
 _WASTE = 0.1  # of windows attended to twice; a grid that cannot be cut better is taken whole
+# Numbers in a grid that fits as it is: its blocks run whole, for one call instead of five.
+_SMALL = 64 * 64 * 160
 
 Run = Callable[[str, str, np.ndarray, np.ndarray], np.ndarray]
 
@@ -39,6 +43,7 @@ class Layer:
     covered: int  # rows of the output that strips must yield, where more than `made`: of windows
     stride: int = 1
     reach: int = 0  # rows that convolutions see on either side
+    shift: bool = False  # of attention: whether its softmax is shifted by the maximum
 
     @property
     def taken(self) -> int:
@@ -57,6 +62,11 @@ class Layer:
         return max(self.starts[-1] * self.stride - self.reach + self.taken - self.size, 0)
 
     @property
+    def attends(self) -> bool:
+        """Whether it is attention, wholly or in part."""
+        return "attn/" in self.wanted
+
+    @property
     def input_shapes(self) -> tuple[tuple[int, ...], ...]:
         return (1, self.taken, self.size, self.channels), (1, self.taken)
 
@@ -65,22 +75,29 @@ class Layer:
         return 1, self.rows, self.made, self.made_channels
 
 
-def plan(config: TinyViTConfig) -> list[tuple[Layer, str]]:
-    """The layers in order, each with the part of the network (below ROOT) that it is."""
-    first, size = config.stages[0], config.image_size
+def plan(config: TinyViTConfig, shifted: Callable[[str], bool]) -> list[tuple[Layer, str]]:
+    """The layers in order, each with the part of the network (below ROOT) that it is.
+
+    shifted: whether the attention of a part needs its softmax shifted; see `shifts`.
+    """
     steps = [(_first_stage(config), "")]
-    size //= first.downsample_stride or 1
+    size = steps[0][0].made
     for index, stage in enumerate(config.stages[1:], start=1):
-        attend, transform = _attend(index, stage, size), _transform(index, stage, size)
         for block in range(stage.depth):
             part = f"layers_{index}/blocks_{block}/"
-            steps += [(attend, part), (transform, part)]
+            steps += [(layer, part) for layer in _block(index, stage, size, shifted(part))]
         if stage.downsample_stride is not None:
             merge = _merge(index, stage, size, config.stages[index + 1].dim)
             steps.append((merge, f"layers_{index}/downsample/"))
             size = merge.made
     steps.append((_neck(config, size), ""))
     return steps
+
+
+def shifts(folded: dict[str, np.ndarray]) -> Callable[[str], bool]:
+    """For `plan`: the parts whose logits these weights do not keep small."""
+    bounds = attention_bounds(folded)
+    return lambda part: bounds[f"{ROOT}{part}attn/attention_biases"] > SAFE
 
 
 def _first_stage(config: TinyViTConfig) -> Layer:
@@ -102,15 +119,28 @@ def _first_stage(config: TinyViTConfig) -> Layer:
     )
 
 
-def _attend(index: int, stage: StageConfig, size: int) -> Layer:
+def _block(index: int, stage: StageConfig, size: int, shift: bool) -> list[Layer]:
+    if size**2 * stage.dim > _SMALL:
+        return [_attend(index, stage, size, shift), _transform(index, stage, size)]
+    dim, name = stage.dim, _shift_in_name(f"encode_block_{index}", shift)
+    wanted = ("attn/", "local_conv/", "mlp/")
+    return [Layer(name, "block", index, wanted, size, dim, size, dim, size, size, shift=shift)]
+
+
+def _attend(index: int, stage: StageConfig, size: int, shift: bool) -> Layer:
     window, dim = stage.window, stage.dim
     windows = -(-size // window)
     strips = -(-windows * window // _ATTENTION)
     each = -(-windows // strips)
     if each * strips > windows * (1 + _WASTE):
         each = windows
-    name, wanted, covered = f"encode_attend_{index}", ("attn/",), windows * window
-    return Layer(name, "attend", index, wanted, size, dim, size, dim, each * window, covered)
+    name, wanted = _shift_in_name(f"encode_attend_{index}", shift), ("attn/",)
+    rows, covered = each * window, windows * window
+    return Layer(name, "attend", index, wanted, size, dim, size, dim, rows, covered, shift=shift)
+
+
+def _shift_in_name(program: str, shift: bool) -> str:
+    return f"{program}_shifted" if shift else program
 
 
 def _transform(index: int, stage: StageConfig, size: int) -> Layer:
@@ -143,9 +173,7 @@ def encode(run: Run, steps: list[tuple[Layer, str]], image: np.ndarray) -> np.nd
     """
     grid = _Grid(steps[0][0])
     grid.write(0, image[None])
-    for (layer, part), (following, _) in zip(steps, [*steps[1:], steps[-1]], strict=True):
-        if layer is following:
-            break
+    for (layer, part), (following, _) in pairwise(steps):
         made = _Grid(following)
         for start in layer.starts:
             made.write(start, run(layer.program, part, *grid.strip(layer, start)))
@@ -155,23 +183,29 @@ def encode(run: Run, steps: list[tuple[Layer, str]], image: np.ndarray) -> np.nd
 
 
 class _Grid:
-    """A layer's input, with rows of zeros above and below."""
+    """A layer's input, with rows of zeros above and below where its strips reach beyond it."""
 
     def __init__(self, layer: Layer):
-        self.size, self.above = layer.size, layer.reach
-        rows = self.above + self.size + layer.below
-        self._values = _aligned((1, rows, layer.size, layer.channels))
-        self._values[:, : self.above] = self._values[:, self.above + self.size :] = 0
-        self._inside = np.zeros((1, rows), np.float32)
+        self.size, self.above, self.below = layer.size, layer.reach, layer.below
+        self._shape = 1, self.above + self.size + self.below, layer.size, layer.channels
+        self._inside = np.zeros((1, self._shape[1]), np.float32)
         self._inside[:, self.above : self.above + self.size] = 1
+        self._values: np.ndarray | None = None
 
     def write(self, start: int, rows: np.ndarray) -> None:
         """Puts rows at `start` of the grid; those beyond its end are dropped."""
+        if rows.shape == self._shape:
+            self._values = rows  # the whole, without a copy
+            return
+        if self._values is None:
+            self._values = _aligned(self._shape)
+            self._values[:, : self.above] = self._values[:, self.above + self.size :] = 0
         count = min(rows.shape[1], self.size - start)
         self._values[:, self.above + start :][:, :count] = rows[:, :count]
 
     def strip(self, layer: Layer, start: int) -> tuple[np.ndarray, np.ndarray]:
         """What the layer takes to yield its rows from `start` on; a view."""
+        assert self._values is not None
         first = self.above + layer.stride * start - layer.reach
         rows = slice(first, first + layer.taken)
         return self._values[:, rows], self._inside[:, rows]

@@ -71,7 +71,7 @@ def all_programs(config: ModelConfig) -> dict[str, Program]:
     """Every program of a model, by name."""
     encoder = image_encoder(config)
     programs: dict[str, Program] = {}
-    for layer, part in plan(encoder):
+    for layer, part in [*plan(encoder, lambda _: False), *plan(encoder, lambda _: True)]:
         program = Program(
             layer.program,
             layer.input_shapes,
@@ -116,7 +116,7 @@ def compile_program(
     _forget_sources(lowered)
     options = None
     if device.platform == "cpu":
-        attention = program.layer is not None and program.layer.function == "attend"
+        attention = program.layer is not None and program.layer.attends
         options = _ATTENTION_OPTIONS if attention else _OPTIONS
     return lowered.compile(compiler_options=options)
 
@@ -127,11 +127,11 @@ def _encoder_layer(layer: Layer, config: ModelConfig) -> Callable[..., Any]:
 
     encoder = image_encoder(config)
     stage = encoder.stages[layer.stage]
+    attention = stage.heads, stage.window, layer.shift
     functions: dict[str, Callable[..., Any]] = {
         "first_stage": lambda params, x, inside: network.first_stage(params, encoder, x, inside),
-        "attend": lambda params, x, inside: network.attend(
-            params, x, inside, stage.heads, stage.window
-        ),
+        "attend": lambda params, x, inside: network.attend(params, x, inside, *attention),
+        "block": lambda params, x, _: network.block(params, x, *attention),
         "transform": lambda params, x, _: network.transform(params, x),
         "merge": lambda params, x, inside: network.merge(params, x, inside, layer.stride),
         "neck": lambda params, x, _: network.neck(params, x),

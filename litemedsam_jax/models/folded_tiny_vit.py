@@ -9,6 +9,7 @@ layer's activations for a whole image (up to 170 MB) would not fit a processor's
 `params` are the layer's own, nested and named as in weights.store.
 """
 
+import math
 from typing import Any
 
 import jax.numpy as jnp
@@ -23,6 +24,7 @@ from litemedsam_jax.models.tiny_vit import offset_index
 
 Params = dict[str, Any]
 
+_TRANSFORMED_ROWS = 32  # at a time in whole blocks: less memory, no time
 _LAYER_NORM_EPSILON, _NECK_EPSILON = 1e-5, 1e-6
 
 # erf(z) = z·P(z²)/Q(z²) for |z| <= 3.92, beyond which float32 knows only ±1. Fitted by least
@@ -54,11 +56,13 @@ def merge(params: Params, x: Array, inside: Array, stride: int) -> Array:
     return _unit(params["conv3"], gelu(y))
 
 
-def attend(params: Params, x: Array, inside: Array, heads: int, window: int) -> Array:
+def attend(
+    params: Params, x: Array, inside: Array, heads: int, window: int, shift: bool = True
+) -> Array:
     """x plus its window attention, for whole rows of windows (1, k·window, W, C).
 
     Outside of the image lie what torch's padding becomes by its LayerNorm and `qkv`: with the
-    LayerNorm folded, the bias of `qkv` alone.
+    LayerNorm folded, the bias of `qkv` alone. `shift` as in layers.attend_transposed.
     """
     _, height, width, dim = x.shape
     padded_width = -(-width // window) * window
@@ -71,7 +75,7 @@ def attend(params: Params, x: Array, inside: Array, heads: int, window: int) -> 
     k = qkv[..., 1, :].transpose(0, 2, 1, 3)
     v = qkv[..., 2, :].transpose(0, 2, 3, 1)  # (windows, h, d, w²)
     bias = params["attn"]["attention_biases"][:, offset_index(window)]
-    y = attend_transposed(q, k, v, bias)
+    y = attend_transposed(q, k, v, bias, shift)
     y = y.transpose(0, 3, 1, 2).reshape(-1, window**2, dim)
     y = merge_windows(y, window, height, padded_width)[:, :, :width]
     return x + _linear(params["attn"]["proj"], y)
@@ -88,6 +92,16 @@ def transform(params: Params, x: Array) -> Array:
     return x + _linear(params["mlp"]["fc2"], hidden)
 
 
+def block(params: Params, x: Array, heads: int, window: int, shift: bool = True) -> Array:
+    """`attend` and `transform` of a whole grid (1, S, S, C)."""
+    size = x.shape[1]
+    y = attend(params, *_around(x, 0, -size % window), heads, window, shift)
+    y, _ = _around(y[:, :size], 1, 1)
+    rows = math.gcd(size, _TRANSFORMED_ROWS)
+    parts = [transform(params, y[:, i : i + rows + 2]) for i in range(0, size, rows)]
+    return jnp.concatenate(parts, axis=1)
+
+
 def neck(params: Params, x: Array) -> Array:
     """SAM's neck, of whole images: 1x1, LayerNorm, 3x3, LayerNorm."""
     x = _product(x, params["neck_0"]["kernel"][0, 0])
@@ -100,22 +114,21 @@ def neck(params: Params, x: Array) -> Array:
 
 def encode(params: Params, config: TinyViTConfig, image: Array) -> Array:
     """Images (1, S, S, 3) -> embedding (1, G, G, C): every layer on the whole, in one program."""
-
-    def around(x: Array, above: int, below: int) -> tuple[Array, Array]:
-        inside = jnp.pad(jnp.ones((1, x.shape[1])), ((0, 0), (above, below)))
-        return jnp.pad(x, ((0, 0), (above, below), (0, 0), (0, 0))), inside
-
     reach = config.stages[0].depth + 1
-    x = first_stage(params, config, *around(image, reach, reach))
+    x = first_stage(params, config, *_around(image, reach, reach))
     for index, stage in enumerate(config.stages[1:], start=1):
         layers = params[f"layers_{index}"]
-        for block in (layers[f"blocks_{number}"] for number in range(stage.depth)):
-            below = -x.shape[1] % stage.window
-            y = attend(block, *around(x, 0, below), stage.heads, stage.window)
-            x = transform(block, around(y[:, : x.shape[1]], 1, 1)[0])
+        for number in range(stage.depth):
+            x = block(layers[f"blocks_{number}"], x, stage.heads, stage.window)
         if stage.downsample_stride is not None:
-            x = merge(layers["downsample"], *around(x, 1, 1), stage.downsample_stride)
+            x = merge(layers["downsample"], *_around(x, 1, 1), stage.downsample_stride)
     return neck(params, x)
+
+
+def _around(x: Array, above: int, below: int) -> tuple[Array, Array]:
+    """x with rows beyond the image's edges, and `inside`."""
+    inside = jnp.pad(jnp.ones((1, x.shape[1])), ((0, 0), (above, below)))
+    return jnp.pad(x, ((0, 0), (above, below), (0, 0), (0, 0))), inside
 
 
 def gelu(x: Array, keep: Array | None = None) -> Array:

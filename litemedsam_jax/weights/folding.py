@@ -14,6 +14,21 @@ _FOURIER_MATRIX = "buffers/prompt_encoder/pe_layer/positional_encoding_gaussian_
 
 # Inside TinyViT's blocks: a LayerNorm and the linear layer that alone reads it.
 _LAYER_NORM_READERS = {"attn/norm": "attn/qkv", "mlp/norm": "mlp/fc1"}
+_READ = (
+    "/c/kernel",
+    "/bn/",
+    "/attention_biases",
+    *_LAYER_NORM_READERS,
+    *_LAYER_NORM_READERS.values(),
+)
+
+
+def is_read(name: str) -> bool:
+    """Whether `fold` reads this variable; the others come out as they went in."""
+    if name == _FOURIER_MATRIX:
+        return True
+    of_encoder = name.startswith(("params/image_encoder/", "batch_stats/image_encoder/"))
+    return of_encoder and any(part in name for part in _READ)
 
 
 def fold(variables: dict[str, np.ndarray], grid_size: int = 64) -> dict[str, np.ndarray]:
