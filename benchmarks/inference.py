@@ -7,7 +7,7 @@ Every figure is a pair of adjacent measurements, ours and another's, on the same
 (benchmarks/RESULTS_inference.md, and printed) gives medians of the pairs and of their ratios. The
 pairs are kept in work_dir/benchmark/pairs.jsonl, each as soon as it is measured, and the table is
 written anew after every row: --rows and --against measure a part, and a later call adds to it;
---fresh starts anew, --report only writes the table. All rows take 35 minutes on 2 quiet cores;
+--fresh starts anew, --report only writes the table. All rows take 25 minutes on 2 quiet cores;
 --pairs sets how many pairs, of every row alike. Masks are compared with ours in every cold run.
 Runs during which other processes take more than 8 % of the machine are repeated.
 """
