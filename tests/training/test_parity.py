@@ -21,11 +21,8 @@ from litemedsam_jax.training.sources import Slice
 from litemedsam_jax.weights import torch_checkpoint
 from litemedsam_jax.weights.store import flatten, unflatten
 from tests.conftest import REPOSITORY
-from tests.training.conftest import slow
 
 torch = pytest.importorskip("torch")
-
-pytestmark = slow
 
 STEPS = int(os.environ.get("LITEMEDSAM_TRAJECTORY_STEPS", "3"))
 WEIGHTS = LossConfig(dice=1.0, bce=0.7, iou=1.3)
