@@ -11,6 +11,7 @@ def add_shared(parser: argparse.ArgumentParser, *, work_dir: str, rate: float, e
     _add_samples(parser.add_argument_group("samples"))
     _add_optimizer(parser.add_argument_group("optimizer"), rate)
     _add_run(parser.add_argument_group("run"), work_dir, epochs)
+    parser.set_defaults(usual_epochs=epochs)
     _add_saving(parser.add_argument_group("checkpoints and reports"))
     _add_computing(parser.add_argument_group("computing"))
     _add_hosts(parser.add_argument_group("devices and hosts"))
@@ -84,7 +85,8 @@ def _add_samples(group: Any) -> None:
         type=_count,
         default=0,
         metavar="N",
-        help="self-check: train and validate on N slices, no chance in them, until it succeeds",
+        help="self-check: train and validate on N slices, no chance in them; fine-tuning ends at "
+        "DSC 0.95, and fails if it does not get there",
     )
     add("--seed", type=_count, default=2024, metavar="N", help="of all chance (default: 2024)")
 
@@ -160,16 +162,16 @@ def _add_run(group: Any, work_dir: str, epochs: int) -> None:
         "-num_epochs",
         "--num-epochs",
         type=_positive,
-        default=epochs,
         metavar="N",
-        help="default: %(default)s",
+        help=f"default: {epochs}; with --overfit at most 40",
     )
     add(
         "--steps-per-epoch",
         type=_count,
         default=0,
         metavar="N",
-        help="optimizer steps between validations (default: once through the data)",
+        help="optimizer steps between validations (default: once through the data; with --overfit "
+        "25)",
     )
     add(
         "--early-stop",

@@ -60,12 +60,7 @@ def training_config(
     optimizer: OptimizerConfig,
     loss: LossConfig | None = None,
 ) -> TrainingConfig:
-    overfit = {"epochs": 40, "steps_per_epoch": 25} if args.overfit else {}
-    chosen: dict[str, Any] = {
-        "epochs": args.num_epochs,
-        "steps_per_epoch": args.steps_per_epoch,
-        **overfit,
-    }
+    epochs, steps = (40, 25) if args.overfit else (args.usual_epochs, 0)
     return TrainingConfig(
         stage=stage,
         work_dir=str(work_dir(args)),
@@ -80,7 +75,8 @@ def training_config(
         keep=args.keep,
         log_every=args.log_every,
         save_pth=args.save_pth,
-        **chosen,
+        epochs=args.num_epochs or epochs,
+        steps_per_epoch=args.steps_per_epoch or steps,
     )
 
 

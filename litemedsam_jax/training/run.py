@@ -106,7 +106,7 @@ def run_stage(
             batches=start(progress.consumed),  # starts the workers, hence last
             global_batch=samples,
             steps_per_epoch=per_epoch,
-            target=TARGET_DSC if config.data.overfit else None,
+            target=TARGET_DSC if config.data.overfit and config.stage == "finetune" else None,
         )
         try:
             return train(run, state, progress, stop_requested)
