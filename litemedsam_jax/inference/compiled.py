@@ -55,7 +55,7 @@ class Engine:
         else:
             self._folded = fold(variables, grid_size)
         self._compiler = _Compiler(self._folded, config, device)
-        self._programs: dict[tuple[str, str | None], Any] = {}
+        self._programs: dict[tuple[str, str], Any] = {}
 
     def prepare(self, box_count: int) -> None:
         """Starts to load the decoder for so many boxes, which `encode` then need not wait for."""
@@ -97,8 +97,8 @@ class Engine:
         given = {name: value for name, value in prompts.items() if value is not None}
         return self._compiler.decode_prompts(embedding, multimask, given)
 
-    def _run(self, name: str, *inputs: Any, root: str | None = None) -> Any:
-        """root: where its variables are, if not where `Program.root` says."""
+    def _run(self, name: str, *inputs: Any, root: str = "") -> Any:
+        """root: how its variables' names begin."""
         if (name, root) not in self._programs:
             program = self._stored.bind(name, self._folded, root) if self._stored else None
             if program is None:
@@ -156,12 +156,12 @@ class _StoredPrograms:
         while True:
             self._loads[self._wanted.get()]()
 
-    def bind(self, name: str, folded: dict[str, np.ndarray], root: str | None) -> Any:
+    def bind(self, name: str, folded: dict[str, np.ndarray], root: str) -> Any:
         """The program with its variables, or None where there is none (the reason is told)."""
         loaded, program = self._loads[name](), self._known[name]
         if loaded is None:
             return None
-        key = (program.root if root is None else root, program.wanted)
+        key = root, program.wanted
         try:
             if key not in self._buffers:
                 variables = program.variables(folded, root)
@@ -209,7 +209,7 @@ class _Compiler:
         self._encoder: Any = None
         self._prompt_decoders: dict[bool, Any] = {}
 
-    def bind(self, name: str, root: str | None) -> tuple[partial, bool]:
+    def bind(self, name: str, root: str) -> tuple[partial, bool]:
         """The program with its variables, and whether it was compiled for that."""
         import jax
 
@@ -218,7 +218,7 @@ class _Compiler:
         fresh = name not in self._compiled
         if fresh:
             self._compiled[name] = compile_program(program, self._folded, self._config, device)
-        key = (program.root if root is None else root, program.wanted)
+        key = root, program.wanted
         if key not in self._on_device:
             variables = program.variables(self._folded, root)
             self._on_device[key] = jax.device_put(variables, device)

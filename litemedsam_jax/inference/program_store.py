@@ -89,6 +89,7 @@ def _key(config: ModelConfig) -> str:
         *sorted((package / "models").glob("*.py")),
         package / "config.py",
         package / "weights" / "folding.py",
+        package / "inference" / "encoder.py",
         package / "inference" / "programs.py",
     ]
     digest = hashlib.sha256(f"{jaxlib_version} {config_json.to_json(config)}".encode())

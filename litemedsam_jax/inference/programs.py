@@ -38,8 +38,8 @@ class Program:
     name: str
     input_shapes: tuple[tuple[int, ...], ...]
     output_shapes: tuple[tuple[int, ...], ...]
-    root: str  # how its variables' names begin; of a layer of several, that of the first
-    wanted: tuple[str, ...]  # and go on
+    root: str  # how its variables' names begin, where it first occurs in the network
+    wanted: tuple[str, ...]  # and how they go on
     layer: Layer | None = None  # of the encoder; None: the decoder
 
     def variable_names(self, folded: dict[str, np.ndarray]) -> list[str]:
@@ -47,9 +47,8 @@ class Program:
         names = (name.removeprefix(self.root) for name in folded if name.startswith(self.root))
         return sorted(name for name in names if name.startswith(self.wanted))
 
-    def variables(self, folded: dict[str, np.ndarray], root: str | None = None) -> list[np.ndarray]:
-        """Those of the folded variables that the program takes, in its order."""
-        root = self.root if root is None else root
+    def variables(self, folded: dict[str, np.ndarray], root: str) -> list[np.ndarray]:
+        """Those that the program takes where its variables' names begin with `root`, in order."""
         return [folded[root + name] for name in self.variable_names(folded)]
 
 
@@ -107,7 +106,7 @@ def compile_program(
         outputs = apply(unflatten(dict(zip(names, variables, strict=True))), *inputs)
         return outputs if isinstance(outputs, tuple) else (outputs,)
 
-    given = program.variables(folded)
+    given = program.variables(folded, program.root)
     variables = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in given]
     inputs = [jax.ShapeDtypeStruct(shape, np.float32) for shape in program.input_shapes]
     with jax.default_device(device):
