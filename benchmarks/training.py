@@ -76,6 +76,10 @@ class Runner:
         if args.threads:
             command += ["--threads", str(args.threads)]
             environment["OMP_NUM_THREADS"] = str(args.threads)
+        if name == "jax":
+            from litemedsam_jax import startup
+
+            environment.setdefault("GLIBC_TUNABLES", startup.TRAINING)  # as train.py does
         if args.keep_memory and name == "torch":
             environment |= {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_MAX_": "0"}
             environment["MALLOC_TRIM_THRESHOLD_"] = str(2**63)

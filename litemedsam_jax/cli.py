@@ -82,6 +82,10 @@ def _dispatch(argv: Sequence[str] | None, command: str | None) -> int:
         if command not in COMMANDS:
             print(f"litemedsam: there is no command '{command}'\n\n{_usage()}", file=sys.stderr)
             return 2
+    if command in ("finetune", "distill") and argv is None:
+        from litemedsam_jax import startup
+
+        startup.with_huge_pages(startup.TRAINING)
     if command == "segment" and argv is None:
         from litemedsam_jax import startup
 

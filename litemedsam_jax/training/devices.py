@@ -4,7 +4,6 @@ The state has no device axis (in_axes and out_axes None): a checkpoint does not 
 devices wrote it. Batches have one, as their first.
 """
 
-import ctypes
 import os
 import sys
 from collections.abc import Callable
@@ -56,7 +55,6 @@ def launch(hosts: Hosts, device: str | None = None) -> None:
         jax.config.update("jax_platforms", platform)
         if number and platform == "cuda":
             os.environ.setdefault("CUDA_VISIBLE_DEVICES", number)
-    _keep_memory()
     # Between CPUs of several hosts; other platforms do not look at it.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
@@ -67,22 +65,6 @@ def launch(hosts: Hosts, device: str | None = None) -> None:
         jax.local_devices()
     except (RuntimeError, ValueError) as error:
         raise LaunchError(f"the devices could not be started: {error}") from error
-
-
-def _keep_memory() -> None:
-    """Lets the C library keep what is freed, where it is glibc; before JAX starts its threads.
-
-    A step's temporaries on CPUs, gigabytes, otherwise go back to the system and are faulted in
-    again by the next step: a fifth of its time.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return
-    arena_max, mmap_max, trim_threshold = -8, -4, -1  # malloc.h
-    mallopt(arena_max, 1)  # others than the first map large blocks one by one
-    mallopt(mmap_max, 0)
-    mallopt(trim_threshold, -1)  # as a size: never
 
 
 def _coordinator(hosts: Hosts) -> str:
@@ -154,7 +136,10 @@ class Program:
         if self._spans_hosts:
             # A compiled pmap checks each host's batch against the shape of all hosts' together.
             return self._mapped(replicated, batch)
-        return self.compiled(replicated, batch)(replicated, batch)
+        result = self.compiled(replicated, batch)(replicated, batch)
+        # On CPUs a program takes its gigabytes of temporaries when it is called, not when it runs:
+        # a step ahead would double them.
+        return jax.block_until_ready(result) if jax.default_backend() == "cpu" else result
 
     def compiled(self, replicated: Any, batch: Any) -> Any:
         """The XLA program for these shapes; its `memory_analysis()` is the memory plan."""

@@ -164,16 +164,19 @@ class Guard:
 
     def __init__(self, run: Run, progress: Progress):
         self._run, self._progress = run, progress
-        self._pending: tuple[int, Any, np.ndarray] | None = None
+        self._pending: tuple[int, Any, np.ndarray, float] | None = None
         self.start_clock()
 
     def start_clock(self) -> None:
         """Counts steps and time for the reported speed anew."""
-        self._since, self._timed = time.monotonic(), 0
+        self._restart_clock(time.monotonic())
+
+    def _restart_clock(self, now: float) -> None:
+        self._since, self._timed = now, 0
 
     def look(self, metrics: Any, names: np.ndarray, state: TrainState, bar: tqdm) -> None:
         self._read(bar, state)
-        self._pending = (self._progress.step, metrics, names)
+        self._pending = (self._progress.step, metrics, names, time.monotonic())
 
     def flush(self, state: TrainState) -> None:
         self._read(None, state)
@@ -181,7 +184,7 @@ class Guard:
     def _read(self, bar: tqdm | None, state: TrainState) -> None:
         if self._pending is None:
             return
-        step, metrics, names = self._pending
+        step, metrics, names, when = self._pending
         self._pending = None
         values = {name: float(value) for name, value in metrics.items()}
         if not values.pop("finite"):
@@ -198,8 +201,8 @@ class Guard:
             bar.update(self._run.global_batch)
         self._timed += 1
         if self._run.report is not None and step % self._run.config.log_every == 0:
-            speed = self._run.global_batch * self._timed / (time.monotonic() - self._since)
-            self.start_clock()
+            speed = self._run.global_batch * self._timed / max(when - self._since, 1e-9)
+            self._restart_clock(when)
             rate = self._run.learning_rate(state)
             values.update(learning_rate=rate, samples_per_second=speed)
             self._run.report.add("step", step, values)
