@@ -5,11 +5,11 @@ Without a stage it fine-tunes, with the flags of the reference's train_one_gpu.p
 
 import sys
 
-from litemedsam_jax import startup
+from litemedsam_jax import process
 from litemedsam_jax.cli import main
 
 if __name__ == "__main__":
-    startup.with_huge_pages(startup.TRAINING)
+    process.with_huge_pages(process.TRAINING)
     stages = ("finetune", "distill")
     named = len(sys.argv) > 1 and sys.argv[1] in stages
     stage = sys.argv[1] if named else "finetune"

@@ -21,6 +21,8 @@ from pathlib import Path
 from statistics import median
 from threading import current_thread, main_thread
 
+from litemedsam_jax.imaging import input_frame
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 TUNABLES = "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1"  # as predict.sh sets them
 CASE = REPOSITORY / "demo" / "imgs" / "2DBox_Fundus_retina.npz"
@@ -57,30 +59,30 @@ def child(start: float, case: Path, outputs: Path) -> None:
     clock.spans.append(("interpreter", 0.0, clock.now()))
     begin = clock.now()
     sys.path.insert(0, str(REPOSITORY))
-    from litemedsam_jax import cli, startup
+    from litemedsam_jax import cli, process
 
-    startup.lightly()
+    process.lightly()
     # Wrapped where they are defined, before others import them from there.
-    from litemedsam_jax.inference import cases, transforms
+    from litemedsam_jax.imaging import case
     from litemedsam_jax.weights import store
 
     for owner, name, stage in (
-        (cases, "read_case", "read"),
-        (cases, "write_arrays", "write"),
+        (case, "read_case", "read"),
+        (case, "write_arrays", "write"),
         (store, "load_any", "map weights"),
-        (transforms, "to_input", "resize (imports OpenCV)"),
-        (transforms, "mask_from_logits", "mask from logits"),
+        (input_frame, "to_input", "resize (imports OpenCV)"),
+        (input_frame, "mask_from_logits", "mask from logits"),
     ):
         clock.wrap(owner, name, stage)
-    from litemedsam_jax.inference import batch, compiled, predictor  # noqa: F401
+    from litemedsam_jax.engine import engine
 
     clock.spans.append(("imports (NumPy)", begin, clock.now() - begin))
     for owner, name, stage in (
-        (compiled.Engine, "__init__", "map folded weights, start loading"),
-        (compiled._StoredPrograms, "_load_now", "load program"),
-        (compiled._StoredPrograms, "bind", "wait for program, give weights"),
-        (compiled.Engine, "encode", "encode"),
-        (compiled.Engine, "decode", "decode"),
+        (engine.Engine, "__init__", "map folded weights, start loading"),
+        (engine._StoredPrograms, "_load_now", "load program"),
+        (engine._StoredPrograms, "bind", "wait for program, give weights"),
+        (engine.Engine, "encode", "encode"),
+        (engine.Engine, "decode", "decode"),
     ):
         clock.wrap(owner, name, stage)
     begin = clock.now()

@@ -77,9 +77,9 @@ class Runner:
             command += ["--threads", str(args.threads)]
             environment["OMP_NUM_THREADS"] = str(args.threads)
         if name == "jax":
-            from litemedsam_jax import startup
+            from litemedsam_jax import process
 
-            environment.setdefault("GLIBC_TUNABLES", startup.TRAINING)  # as train.py does
+            environment.setdefault("GLIBC_TUNABLES", process.TRAINING)  # as train.py does
         if args.keep_memory and name == "torch":
             environment |= {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_MAX_": "0"}
             environment["MALLOC_TRIM_THRESHOLD_"] = str(2**63)
@@ -150,7 +150,7 @@ def ready_jax(args: argparse.Namespace) -> tuple[Callable, Callable]:
     import jax
 
     from litemedsam_jax.config import DataConfig, TrainingConfig, lite_medsam
-    from litemedsam_jax.training import devices, optimizer, start, steps
+    from litemedsam_jax.training import devices, initial_weights, optimizer, steps
     from litemedsam_jax.weights.published import ensure
 
     devices.launch(devices.Hosts())
@@ -158,7 +158,7 @@ def ready_jax(args: argparse.Namespace) -> tuple[Callable, Callable]:
     config = TrainingConfig(
         "finetune", "", lite_medsam(), data, dtype=args.precision, remat=args.remat
     )
-    variables, _, _ = start.whole_model(ensure(REPOSITORY / "work_dir"), None, 0)
+    variables, _, _ = initial_weights.whole_model(ensure(REPOSITORY / "work_dir"), None, 0)
     made = optimizer.make_optimizer(config, variables["params"], 100)
     step = steps.make_step(config, steps.finetune_loss(config, devices.AXIS), made, devices.AXIS)
     program = devices.Program(step, mapped_output=False, donate=True)
@@ -224,9 +224,9 @@ def ready_torch(args: argparse.Namespace) -> tuple[Callable, Callable]:
 def time_data(args: argparse.Namespace) -> None:
     """Samples a second of the input pipeline, by number of workers."""
     from litemedsam_jax.config import DataConfig
+    from litemedsam_jax.training.catalog import open_catalog
     from litemedsam_jax.training.data import training_batches
     from litemedsam_jax.training.samples import FinetuneSample
-    from litemedsam_jax.training.sources import open_catalog
 
     catalog = open_catalog(args.data_root)
     print(catalog.describe())

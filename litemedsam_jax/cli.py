@@ -83,14 +83,14 @@ def _dispatch(argv: Sequence[str] | None, command: str | None) -> int:
             print(f"litemedsam: there is no command '{command}'\n\n{_usage()}", file=sys.stderr)
             return 2
     if command in ("finetune", "distill") and argv is None:
-        from litemedsam_jax import startup
+        from litemedsam_jax import process
 
-        startup.with_huge_pages(startup.TRAINING)
+        process.with_huge_pages(process.TRAINING)
     if command == "segment" and argv is None:
-        from litemedsam_jax import startup
+        from litemedsam_jax import process
 
-        startup.with_huge_pages()
-        startup.lightly()
+        process.with_huge_pages()
+        process.lightly()
         # As process 1 of a container it would not be heard otherwise.
         signal.signal(signal.SIGTERM, _terminate)
     module_name, summary = COMMANDS[command]

@@ -8,6 +8,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")  # parity bounds are those of floa
 import numpy as np
 import pytest
 
+pytest_plugins = ["tests.support.model_fixtures", "tests.support.image_fixtures"]
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

@@ -18,47 +18,39 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # What each room may import, besides itself and the small shared tools below. A room that is not
 # listed fails the test: whoever builds one says where it stands.
-TOOLS = {"files", "parallel", "page", "orientation", "startup"}
+TOOLS = {"config", "files", "parallel", "process"}
 ROOMS = {
     "__init__": {"inference"},  # the public names, on request
     "__main__": {"cli"},
     "config": set(),
     "files": set(),
     "parallel": set(),
-    "page": set(),
-    "orientation": set(),
-    "startup": set(),
-    "models": {"config"},
-    "weights": {"config", "models"},
-    # Cases are read from image files, and results drawn, by rooms that know nothing of the network.
-    "inference": {"config", "models", "weights", "preparation", "visualize", "animate"},
-    "training": {
-        "config", "models", "weights", "inference", "preparation", "evaluation", "visualize",
-    },
-    # These know nothing of the network: transforms is arithmetic on images.
-    "evaluation": {"preparation", "visualize"},
-    "preparation": {"inference.transforms"},
-    "visualize": set(),
-    "animate": {"visualize"},
+    "process": set(),
+    # These know nothing of the network.
+    "drawing": set(),
+    "imaging": set(),
+    "preparation": {"imaging", "drawing"},
+    "evaluation": {"imaging", "drawing"},
+    # The network, and what runs it.
+    "models": set(),
+    "weights": {"models"},
+    "engine": {"models", "weights"},
+    "inference": {"imaging", "models", "weights", "engine"},
+    "batch": {"imaging", "drawing", "weights", "engine", "inference"},
+    "training": {"imaging", "drawing", "models", "weights", "preparation", "evaluation"},
     "commands": {
-        "config", "models", "weights", "inference", "training", "evaluation", "preparation",
-        "visualize", "animate", "cli",
+        "imaging", "drawing", "models", "weights", "engine", "inference", "batch", "training",
+        "preparation", "evaluation", "cli",
     },
     "cli": {"commands"},
 }  # fmt: skip
 
 # Modules that may be used in one place only.
 CONFINED = {
-    "torch": {"commands/convert.py", "training/run.py"},  # to write .pth, nothing else
-    "SimpleITK": {"preparation"},
+    "torch": {"commands/convert.py", "training/setup.py"},  # to write .pth, nothing else
+    "SimpleITK": {"imaging"},
     "flax": {"models", "training"},
-    "jax": {
-        "models",
-        "training",
-        "inference",
-        "weights/torch_checkpoint.py",
-        "commands/compile.py",
-    },
+    "jax": {"models", "training", "engine", "weights/torch_checkpoint.py", "commands/compile.py"},
     "optax": {"training"},
     "orbax": {"training"},
     "grain": {"training"},

@@ -44,8 +44,8 @@ def test_what_the_image_leaves_out_is_not_needed_to_compile():
     code = """
 import sys
 sys.modules.update(dict.fromkeys(["scipy", "optax", "orbax", "tensorstore", "treescope"]))
-import litemedsam_jax.models.lite_medsam, litemedsam_jax.weights.folding, jax
-import litemedsam_jax.inference.batch
+import litemedsam_jax.models.lite_medsam, litemedsam_jax.engine.folding, jax
+import litemedsam_jax.batch.folder
 jax.jit(lambda x: x + 1).lower(1.0).compile()
 """
     environment = {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(REPOSITORY), "PATH": ""}

@@ -10,7 +10,7 @@ import pytest
 
 from litemedsam_jax import files
 from litemedsam_jax.files import replacing
-from litemedsam_jax.preparation import naming
+from litemedsam_jax.imaging import file_kinds
 
 
 def test_a_full_disk_is_told_with_the_file_that_did_not_fit(tmp_path):
@@ -34,7 +34,7 @@ def test_a_neighbour_that_cannot_be_read_does_not_hide_the_cases(tmp_path, monke
     monkeypatch.setattr(Path, "open", lambda path, *_: refuse(path, lambda p: open_file(p, "rb")))
     monkeypatch.setattr(Path, "iterdir", lambda path: refuse(path, iterate))
     # By its name it is a case, which whoever reads it will tell.
-    assert naming.cases_in(tmp_path) == [tmp_path / "a.npz", tmp_path / "locked.npz"]
+    assert file_kinds.cases_in(tmp_path) == [tmp_path / "a.npz", tmp_path / "locked.npz"]
 
 
 def _ended_process() -> int:

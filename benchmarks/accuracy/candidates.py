@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from litemedsam_jax.inference import fused_picture, fused_volume, windows
+from litemedsam_jax.inference import ensemble_image, ensemble_volume, zoom_windows
 from litemedsam_jax.inference.strategies import parse
 
 BEST = "+".join(sorted(parse("best").parts))
@@ -52,7 +52,7 @@ PICTURES = [
     Candidate("best", "best"),
     Candidate("thorough", "thorough"),
 ]
-_MODULES = (fused_picture, fused_volume, windows)
+_MODULES = (ensemble_image, ensemble_volume, zoom_windows)
 
 
 @contextmanager

@@ -5,9 +5,9 @@ import os
 import numpy as np
 from worker import PICTURE, REPOSITORY, serve
 
+from litemedsam_jax.imaging.input_frame import Frame, to_input
 from litemedsam_jax.inference.predictor import LiteMedSAM
-from litemedsam_jax.inference.transforms import Frame, to_input
-from litemedsam_jax.startup import keep_memory
+from litemedsam_jax.process import keep_memory
 
 if __name__ == "__main__":
     os.chdir(REPOSITORY)

@@ -99,12 +99,12 @@ def _draw(
 
 
 def _draw_case(args: argparse.Namespace, rank: str, paired: "Paired", a: "Pair", b: "Pair") -> Path:
+    from litemedsam_jax.drawing.overlay import write_picture
     from litemedsam_jax.evaluation import batch, comparison
-    from litemedsam_jax.preparation import naming
-    from litemedsam_jax.preparation.npz import read_npz
-    from litemedsam_jax.visualize import write_picture
+    from litemedsam_jax.imaging import file_kinds
+    from litemedsam_jax.imaging.npz import read_npz
 
-    name = naming.stem_of(paired.case)
+    name = file_kinds.stem_of(paired.case)
     about = ("boxes", "spacing", "direction")
     case = read_npz(args.images / f"{name}.npz", ("imgs",), about)
     gts, segs_a, _ = batch.read_pair(a)

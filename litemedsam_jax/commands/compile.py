@@ -64,9 +64,9 @@ def _compile_here(isa: str, weights: Path, output: Path | None) -> int:
 
     import jax
 
-    from litemedsam_jax.inference.folded_weights import fold_once
-    from litemedsam_jax.inference.program_store import ProgramStore
-    from litemedsam_jax.inference.programs import all_programs, compile_program, serialize
+    from litemedsam_jax.engine.folded_cache import fold_once
+    from litemedsam_jax.engine.program_store import ProgramStore
+    from litemedsam_jax.engine.programs import all_programs, compile_program, serialize
     from litemedsam_jax.weights import store as weight_store
     from litemedsam_jax.weights.errors import CheckpointError
 

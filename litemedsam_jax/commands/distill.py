@@ -63,8 +63,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _distill(args: argparse.Namespace) -> int:
     from litemedsam_jax.training import distill
-    from litemedsam_jax.training.run import open_data
-    from litemedsam_jax.training.start import encoder_alone, teacher
+    from litemedsam_jax.training.initial_weights import encoder_alone, teacher
+    from litemedsam_jax.training.setup import open_data
     from litemedsam_jax.weights.errors import CheckpointError
 
     if args.medsam_checkpoint is None and args.teacher_cache is None:

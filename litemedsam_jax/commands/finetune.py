@@ -94,8 +94,8 @@ def run(args: argparse.Namespace) -> int:
 def _finetune(args: argparse.Namespace) -> int:
     from litemedsam_jax.config import LossConfig
     from litemedsam_jax.training import finetune
-    from litemedsam_jax.training.run import open_data
-    from litemedsam_jax.training.start import whole_model
+    from litemedsam_jax.training.initial_weights import whole_model
+    from litemedsam_jax.training.setup import open_data
 
     start = options.starting_point(args, args.pretrained_checkpoint, whole_model)
     variables, model, counters = start

@@ -249,8 +249,8 @@ def _report(work, tasks: list, missing: dict[str, str], args: argparse.Namespace
 
 
 def _options(args: argparse.Namespace):
-    from litemedsam_jax.preparation.boxes import Jitter
-    from litemedsam_jax.preparation.intensity import IntensityOptions
+    from litemedsam_jax.imaging.boxes import Jitter
+    from litemedsam_jax.imaging.intensity import IntensityOptions
     from litemedsam_jax.preparation.prepare import PrepareOptions
 
     common = {

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from litemedsam_jax.inference.batch import BatchOptions, Summary
-    from litemedsam_jax.preparation.direct import FileOptions
+    from litemedsam_jax.batch.folder import BatchOptions, Summary
+    from litemedsam_jax.imaging.image_case import FileOptions
 
 DESCRIPTION = """\
 Segments every case (npz) of a folder inside its boxes.
@@ -174,8 +174,8 @@ def _file_options(args: argparse.Namespace) -> "FileOptions | None":
     """How image files are read; None where no boxes were given for them."""
     if args.boxes in ("file", "gt"):
         return None
-    from litemedsam_jax.preparation.direct import FileOptions
-    from litemedsam_jax.preparation.intensity import IntensityOptions
+    from litemedsam_jax.imaging.image_case import FileOptions
+    from litemedsam_jax.imaging.intensity import IntensityOptions
 
     intensity = IntensityOptions(
         args.modality or "auto", args.window_level, args.window_width, fill_nan=args.fill_nan
@@ -199,7 +199,7 @@ def run(args: argparse.Namespace) -> int:
     if device == "cpu":
         os.environ.setdefault("JAX_PLATFORMS", "cpu")  # spares JAX the search for accelerators
 
-    from litemedsam_jax.inference.batch import BatchOptions, segment_folder
+    from litemedsam_jax.batch.folder import BatchOptions, segment_folder
     from litemedsam_jax.weights.errors import CheckpointError
 
     try:
@@ -234,7 +234,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _report(summary: "Summary", options: "BatchOptions") -> None:
-    from litemedsam_jax.inference.cases import one_line
+    from litemedsam_jax.imaging.case import one_line
 
     skipped = f", {len(summary.skipped)} skipped" if summary.skipped else ""
     print(f"{len(summary.done)} segmented{skipped}, {len(summary.failed)} failed")

@@ -81,7 +81,7 @@ def training_config(
 
 
 def starting_point(args: argparse.Namespace, path: Path | None, read: Callable[..., Any]) -> Any:
-    """What `read` (of training.start) makes of a checkpoint, or of none with --from-scratch."""
+    """What `read` (of initial_weights) makes of a checkpoint, or of none (--from-scratch)."""
     if args.from_scratch:
         return read(None, lite_medsam(), args.seed)
     return read(path, None, args.seed)
@@ -89,7 +89,7 @@ def starting_point(args: argparse.Namespace, path: Path | None, read: Callable[.
 
 def train(args: argparse.Namespace, config: TrainingConfig, stage: Any, catalog: Any) -> Any:
     """Runs a stage as the options say; how it ended (loop.Result), None after --dry-run."""
-    from litemedsam_jax.training.run import holds_run, run_stage
+    from litemedsam_jax.training.setup import holds_run, run_stage
 
     resume = args.resume is not None
     if args.resume == "auto":

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from litemedsam_jax.evaluation.metrics import TOLERANCE, CaseScore, score_case
+from litemedsam_jax.imaging import file_kinds
 from litemedsam_jax.parallel import run_each
-from litemedsam_jax.preparation import naming
 
 # Endings that tell an image from its mask, and no case from another.
 _IMAGE_ENDINGS = ("_0000", "_image", "_images", "_img")
@@ -56,7 +56,7 @@ def find_pairs(
     ValueError if there is nothing to score.
     """
     key = truth_key or "gts"
-    truths, masks = naming.cases_in(gts), naming.cases_in(segs)
+    truths, masks = file_kinds.cases_in(gts), file_kinds.cases_in(segs)
     if not truths:
         raise ValueError(f"{gts}: holds no ground truth (.npz, .nii.gz, .nrrd, .mha, .png, ...)")
     if segs.is_file() and gts.is_file():
@@ -107,8 +107,8 @@ def read_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
 
     Two volume files are compared where they lie in space, not index by index.
     """
-    if naming.kind_of(pair.gt) == naming.kind_of(pair.seg) == "volume":
-        from litemedsam_jax.preparation import volumes
+    if file_kinds.kind_of(pair.gt) == file_kinds.kind_of(pair.seg) == "volume":
+        from litemedsam_jax.imaging import volumes
 
         truth, masks = volumes.read_labels(pair.gt), volumes.read_labels(pair.seg)
         placed = volumes.place_labels(truth, masks.geometry, pair.gt)
@@ -119,17 +119,17 @@ def read_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
 
 
 def _read(path: Path, key: str) -> tuple[np.ndarray, np.ndarray | None]:
-    kind = naming.kind_of(path)
+    kind = file_kinds.kind_of(path)
     if kind == "npz":
-        from litemedsam_jax.preparation.npz import read_npz
+        from litemedsam_jax.imaging.npz import read_npz
 
         arrays = read_npz(path, (key,), ("spacing",))
         return arrays[key], arrays.get("spacing")
     if kind == "picture":
-        from litemedsam_jax.preparation import images
+        from litemedsam_jax.imaging import images_2d
 
-        return images.read_mask(path), None
-    from litemedsam_jax.preparation import volumes
+        return images_2d.read_mask(path), None
+    from litemedsam_jax.imaging import volumes
 
     volume = volumes.read_labels(path)
     return volume.array, np.array(volume.geometry.spacing)
@@ -137,10 +137,10 @@ def _read(path: Path, key: str) -> tuple[np.ndarray, np.ndarray | None]:
 
 def _case_name(path: Path) -> str:
     # The reference's tables keep the npz's whole name.
-    return path.name if path.suffix == ".npz" else naming.stem_of(path)
+    return path.name if path.suffix == ".npz" else file_kinds.stem_of(path)
 
 
 def _key(path: Path) -> str:
-    stem = naming.stem_of(path)
+    stem = file_kinds.stem_of(path)
     ending = next((e for e in _IMAGE_ENDINGS + _MASK_ENDINGS if stem.endswith(e)), "")
     return stem.removesuffix(ending)

@@ -110,13 +110,13 @@ def picture(
     masks: name -> labels of the image's grid, drawn in this order. direction: of a volume's axes,
     see `orientation`.
     """
-    from litemedsam_jax import visualize
+    from litemedsam_jax.drawing import overlay
 
     *_, last = masks.values()
-    if not visualize.is_volume(image, boxes, last):
-        return visualize.panels(image, boxes, masks, visualize.aspect(spacing))
-    z = visualize.middle_slice(image, boxes, last)
-    shown = visualize.Upright(image, boxes, last, spacing, direction)
-    turn, flat = shown.turn, visualize.boxes_on_slice(shown.boxes, z)
+    if not overlay.is_volume(image, boxes, last):
+        return overlay.panels(image, boxes, masks, overlay.aspect(spacing))
+    z = overlay.middle_slice(image, boxes, last)
+    shown = overlay.Upright(image, boxes, last, spacing, direction)
+    turn, flat = shown.turn, overlay.boxes_on_slice(shown.boxes, z)
     masks = {f"{name}, slice {z}": turn.array(labels)[z] for name, labels in masks.items()}
-    return visualize.panels(shown.image[z], flat, masks, shown.ratio, sides=(turn.left, turn.top))
+    return overlay.panels(shown.image[z], flat, masks, shown.ratio, sides=(turn.left, turn.top))

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 from litemedsam_jax.evaluation import surface
-from litemedsam_jax.preparation.labels import as_labels
+from litemedsam_jax.imaging.labels import as_labels
 
 TOLERANCE = 2.0  # mm in 3D, pixels in 2D
 _NSD_NEEDS_DSC = 0.2  # the challenge's threshold

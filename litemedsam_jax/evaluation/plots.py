@@ -6,7 +6,7 @@ from pathlib import Path
 
 from litemedsam_jax.evaluation.metrics import CaseScore
 from litemedsam_jax.files import replacing
-from litemedsam_jax.preparation.naming import modality_of
+from litemedsam_jax.imaging.file_kinds import modality_of
 
 _TITLES = {"dsc": "DSC", "nsd": "NSD", "hd95": "HD95"}
 

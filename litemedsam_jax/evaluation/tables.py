@@ -8,7 +8,7 @@ from statistics import fmean, median
 
 from litemedsam_jax.evaluation.metrics import CaseScore
 from litemedsam_jax.files import replacing
-from litemedsam_jax.preparation.naming import modality_of
+from litemedsam_jax.imaging.file_kinds import modality_of
 
 Row = Sequence[object]
 

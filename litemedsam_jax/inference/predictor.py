@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from litemedsam_jax.inference.compiled import Engine
-from litemedsam_jax.inference.labels import blank, paint, paint_by_score
-from litemedsam_jax.inference.look import Look
-from litemedsam_jax.inference.strategies import parse
-from litemedsam_jax.inference.transforms import (
+from litemedsam_jax.engine.engine import Engine
+from litemedsam_jax.imaging.input_frame import (
     Frame,
     Region,
     boxes_to_input,
     mask_from_logits,
 )
+from litemedsam_jax.inference.encoded_image import Look
+from litemedsam_jax.inference.label_map import blank, paint, paint_by_score
+from litemedsam_jax.inference.strategies import parse
 from litemedsam_jax.weights import store
 
 DEFAULT_WEIGHTS = Path("work_dir/LiteMedSAM/lite_medsam.safetensors")
@@ -129,7 +129,7 @@ class LiteMedSAM:
             for label, region in enumerate(self.predict_regions(boxes), start=1):
                 paint(labels, region, label)
             return labels
-        from litemedsam_jax.inference.fused_picture import fuse_picture
+        from litemedsam_jax.inference.ensemble_image import fuse_picture
 
         boxes = _inside(boxes, image.shape[:2])
         certain = np.zeros(labels.shape, np.uint8)
@@ -158,12 +158,12 @@ class LiteMedSAM:
             raise ValueError("expected boxes with z_min <= z_max")
         labels = blank(volume.shape[:3], len(boxes))
         if chosen.follows:
-            from litemedsam_jax.inference.volume import follow_volume
+            from litemedsam_jax.inference.propagation import follow_volume
 
             for z, label, region in follow_volume(self.engine, volume, boxes, chosen):
                 paint(labels[z], region, label)
             return labels
-        from litemedsam_jax.inference.fused_volume import fuse_volume
+        from litemedsam_jax.inference.ensemble_volume import fuse_volume
 
         boxes = _inside(boxes, volume.shape[:3])
         certain = np.zeros(labels.shape, np.uint8)

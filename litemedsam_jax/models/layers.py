@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from litemedsam_jax.config import Execution
-from litemedsam_jax.models import gradients, normalisation
-from litemedsam_jax.models.gradients import gelu as gelu
+from litemedsam_jax.models import cpu_ops, normalisation
+from litemedsam_jax.models.cpu_ops import gelu as gelu
 
 Array = jax.Array
 
@@ -46,8 +46,8 @@ class Linear(nn.Module):
 
     def __call__(self, x: Array) -> Array:
         dtype = self.dtype
-        x = gradients.product(x.astype(dtype), self.kernel.astype(dtype))
-        return gradients.add(x, self.bias.astype(dtype))
+        x = cpu_ops.product(x.astype(dtype), self.kernel.astype(dtype))
+        return cpu_ops.add(x, self.bias.astype(dtype))
 
 
 class LayerNorm(nn.Module):
@@ -123,9 +123,9 @@ class Conv(nn.Module):
         kernel = self.param("kernel", init, (size, size, inputs, self.features))
         x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
         if self.depthwise:
-            x = gradients.depthwise(x, kernel[:, :, 0], self.stride, self.padding)
+            x = cpu_ops.depthwise(x, kernel[:, :, 0], self.stride, self.padding)
         elif size == self.stride == 1:
-            x = gradients.product(x, kernel[0, 0])
+            x = cpu_ops.product(x, kernel[0, 0])
         else:
             x = lax.conv_general_dilated(
                 x,
@@ -136,7 +136,7 @@ class Conv(nn.Module):
             )
         if self.use_bias:
             bias = self.param("bias", init, (self.features,)).astype(self.dtype)
-            x = gradients.add(x, bias)
+            x = cpu_ops.add(x, bias)
         return x
 
 
@@ -222,7 +222,7 @@ def attend_transposed(q: Array, k: Array, v: Array, bias: Array, shift: bool = T
     Args:
         q: (..., L, d), already scaled. k: (..., S, d). v: (..., d, S).
         bias: (keys, queries), broadcasts to (..., S, L).
-        shift: False where logits are known to be small (see weights.attention_bounds): the softmax
+        shift: False where logits are known to be small (see engine.attention_bounds): the softmax
             then spares their maximum.
     Returns:
         (..., d, L).

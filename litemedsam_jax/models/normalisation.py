@@ -1,4 +1,4 @@
-"""BatchNorm and LayerNorm, with gradients written out for CPUs as in models.gradients."""
+"""BatchNorm and LayerNorm, with gradients written out for CPUs as in models.cpu_ops."""
 
 import math
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from litemedsam_jax.models.gradients import channel_sums, on_cpu, same
+from litemedsam_jax.models.cpu_ops import channel_sums, on_cpu, same
 
 Array = jax.Array
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from litemedsam_jax.config import Execution, StageConfig, TinyViTConfig
-from litemedsam_jax.models import gradients
+from litemedsam_jax.models import cpu_ops
 from litemedsam_jax.models.layers import (
     Array,
     Conv,
@@ -209,7 +209,7 @@ def _pad_with(x: Array, token: Array, window: int) -> Array:
     """Lays `token` (1, 1, 1, C) at the bottom and right of x, up to multiples of `window`."""
     _, height, width, _ = x.shape
     bottom, right = padded_size(height, window) - height, padded_size(width, window) - width
-    return gradients.surround(x, token, bottom, right)
+    return cpu_ops.surround(x, token, bottom, right)
 
 
 def offset_index(window: int) -> np.ndarray:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from litemedsam_jax.preparation.npz import read_npz
+from litemedsam_jax.imaging.npz import read_npz
 
 
 def check_case(path: Path, gts: Path | None = None) -> list[str]:

@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from litemedsam_jax.files import replacing
-from litemedsam_jax.preparation import naming
-from litemedsam_jax.preparation.labels import as_labels
-from litemedsam_jax.preparation.npz import geometry_of, read_npz
+from litemedsam_jax.imaging import file_kinds
+from litemedsam_jax.imaging.labels import as_labels, rename_labels
+from litemedsam_jax.imaging.npz import geometry_of, read_npz
 
 _GEOMETRY = ("spacing", "origin", "direction", "labels")
 
@@ -26,26 +24,18 @@ def export_case(segs: Path, case: Path | None, folder: Path, suffix: str = "nii.
     about = read_npz(case, (), _GEOMETRY) if case else masks
     if "labels" in about:
         labels = rename_labels(labels, about["labels"])
-    name = naming.stem_of(segs)
+    name = file_kinds.stem_of(segs)
     if labels.ndim == 2:
-        from litemedsam_jax.preparation import images
+        from litemedsam_jax.imaging import images_2d
 
         path = folder / f"{name}.png"
         with replacing(path) as beside:
-            beside.write_bytes(images.encode_labels(labels).tobytes())
+            beside.write_bytes(images_2d.encode_labels(labels).tobytes())
         return path
     if labels.ndim != 3:
         raise ValueError(f"{segs}: {key} has shape {labels.shape}; expected (H, W) or (D, H, W)")
-    from litemedsam_jax.preparation import volumes
+    from litemedsam_jax.imaging import volumes
 
     path = folder / f"{name}.{suffix}"
     volumes.write_volume(path, labels, geometry_of(about, labels.shape))
     return path
-
-
-def rename_labels(segs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Mask k (of box k) becomes the label `labels[k - 1]`. uint8, or uint16 where needed."""
-    own = np.concatenate([[0], labels])
-    if int(segs.max(initial=0)) >= len(own):
-        raise ValueError(f"the masks go to {segs.max()}, but there are {len(labels)} labels")
-    return own.astype(np.uint8 if int(own.max()) < 256 else np.uint16)[segs]

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from litemedsam_jax.files import replacing
-from litemedsam_jax.preparation import naming
-from litemedsam_jax.preparation.npz import read_npz
+from litemedsam_jax.imaging import file_kinds
+from litemedsam_jax.imaging.npz import read_npz
 
 
 def npz_to_npy(source: Path, folder: Path, dtype: str = "uint8", skip_empty: bool = False) -> int:
@@ -26,7 +26,7 @@ def npz_to_npy(source: Path, folder: Path, dtype: str = "uint8", skip_empty: boo
             f"{source}: imgs has shape {imgs.shape} and gts {gts.shape}; expected (H, W[, 3]) and "
             "(H, W), or (D, H, W[, 3]) and (D, H, W)"
         )
-    name = naming.stem_of(source)
+    name = file_kinds.stem_of(source)
     if gts.ndim == 2:
         return _write(folder, name, imgs, gts, dtype, skip_empty)
     return sum(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from litemedsam_jax.preparation import naming
+from litemedsam_jax.imaging import file_kinds
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ def find_sources(
         if not path.exists():
             raise FileNotFoundError(f"{path}: there is no such file or folder")
     if masks.is_file():
-        if images.is_dir() and naming.kind_of(images) != "dicom":
+        if images.is_dir() and file_kinds.kind_of(images) != "dicom":
             raise ValueError(
                 f"{masks} is one mask, but {images} a folder without DICOM images; give one image, "
                 "or the folder of a DICOM series"
             )
-        return [Source(naming.stem_of(images), images, (masks,))], {}
+        return [Source(file_kinds.stem_of(images), images, (masks,))], {}
     if images.is_file():
         raise ValueError(f"{images} is one image, but {masks} a folder; give one mask as well")
     if images.resolve() == masks.resolve() and image_suffix == mask_suffix:

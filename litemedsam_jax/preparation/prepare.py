@@ -7,11 +7,11 @@ from typing import Literal
 
 import numpy as np
 
-from litemedsam_jax.preparation import masks, naming
-from litemedsam_jax.preparation.boxes import Jitter, boxes_of_labels, objects_of
-from litemedsam_jax.preparation.geometry import Geometry
-from litemedsam_jax.preparation.intensity import IntensityOptions, to_uint8
-from litemedsam_jax.preparation.npz import geometry_arrays, write_npz
+from litemedsam_jax.imaging import file_kinds, masks
+from litemedsam_jax.imaging.boxes import Jitter, boxes_of_labels, objects_of
+from litemedsam_jax.imaging.geometry import Geometry
+from litemedsam_jax.imaging.intensity import IntensityOptions, to_uint8
+from litemedsam_jax.imaging.npz import geometry_arrays, write_npz
 from litemedsam_jax.preparation.pairs import Source
 
 
@@ -62,10 +62,10 @@ def prepare_volume(task: Task, options: PrepareOptions) -> str | None:
 
     Source: the reference's `pre_CT_MR.py`. Raises ValueError or OSError that names the file.
     """
-    from litemedsam_jax.preparation import volumes
+    from litemedsam_jax.imaging import volumes
 
     image_path, mask_path = task.source.image, task.source.masks[0]
-    if naming.kind_of(image_path) == "picture":
+    if file_kinds.kind_of(image_path) == "picture":
         raise ValueError(f"{image_path}: is a picture; `litemedsam prepare images` takes it")
     labels = volumes.read_labels(mask_path)
     volume = volumes.read_volume(image_path)
@@ -95,14 +95,14 @@ def prepare_image(task: Task, options: PrepareOptions) -> str | None:
 
     Source: the reference's `pre_grey_rgb.py`. Raises ValueError or OSError that names the file.
     """
-    from litemedsam_jax.preparation import images
+    from litemedsam_jax.imaging import images_2d
 
     files = task.source.masks
-    imgs = images.read_picture(task.source.image, options.intensity)
+    imgs = images_2d.read_picture(task.source.image, options.intensity)
     if len(files) > 1:
-        gts = images.merge_masks(files)
+        gts = images_2d.merge_masks(files)
     else:
-        gts = images.read_mask(files[0], fill_outlines=options.fill_outlines)
+        gts = images_2d.read_mask(files[0], fill_outlines=options.fill_outlines)
     if gts.shape != imgs.shape[:2]:
         raise ValueError(
             f"{files[0]}: the mask is {gts.shape[1]}x{gts.shape[0]} and its image "
@@ -164,7 +164,7 @@ def _write_training_volume(
     path = _training_path(options, part, name)
     write_npz(path, imgs=imgs, gts=gts, **geometry_arrays(cropped))
     if options.save_nii:
-        from litemedsam_jax.preparation import volumes
+        from litemedsam_jax.imaging import volumes
 
         for kind, array in (("img", imgs), ("gt", gts)):
             volumes.write_volume(path.with_name(f"{name}_{kind}.nii.gz"), array, cropped)

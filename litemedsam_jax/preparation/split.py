@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from litemedsam_jax.preparation import naming
+from litemedsam_jax.imaging import file_kinds
 
 PARTS = ("training", "validation", "testing")
 
@@ -44,16 +44,16 @@ def files_by_case(folder: Path) -> dict[str, list[Path]]:
     files = [
         path
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and naming.suffix_of(path) and not path.name.startswith(".")
+        if path.is_file() and file_kinds.suffix_of(path) and not path.name.startswith(".")
     ]
-    stems = {naming.stem_of(path) for path in files}
+    stems = {file_kinds.stem_of(path) for path in files}
     found: dict[str, list[Path]] = {}
     for path in files:
-        stem = naming.stem_of(path)
+        stem = file_kinds.stem_of(path)
         bare = stem.removesuffix("_0000")
         found.setdefault(bare if bare in stems else stem, []).append(path)
     if not found:
-        raise ValueError(f"{folder}: holds no cases ({', '.join(naming.SUFFIXES)})")
+        raise ValueError(f"{folder}: holds no cases ({', '.join(file_kinds.SUFFIXES)})")
     return found
 
 

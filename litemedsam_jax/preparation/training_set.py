@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from litemedsam_jax.files import replacing
-from litemedsam_jax.inference.transforms import Frame, resize_labels
-from litemedsam_jax.preparation.labels import as_labels
-from litemedsam_jax.preparation.naming import modality_of
-from litemedsam_jax.preparation.npz import read_npz
+from litemedsam_jax.imaging.file_kinds import modality_of
+from litemedsam_jax.imaging.input_frame import Frame, resize_labels
+from litemedsam_jax.imaging.labels import as_labels
+from litemedsam_jax.imaging.npz import read_npz
 
 SHARD_PATTERN = "slices-*.array_record"
 _SLICE_NAME = re.compile(r"(?P<case>.+)-(?P<index>\d{3,})")

@@ -13,7 +13,7 @@ import grain
 import numpy as np
 
 from litemedsam_jax.config import DataConfig
-from litemedsam_jax.training.sources import Catalog
+from litemedsam_jax.training.catalog import Catalog
 
 Batch = dict[str, np.ndarray]
 _READY = 2  # batches that wait, per worker

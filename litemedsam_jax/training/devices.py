@@ -16,7 +16,7 @@ import numpy as np
 from litemedsam_jax.training.data import Sharding
 
 AXIS = "devices"  # gradients, metrics and BatchNorm's statistics are averaged over it
-# See inference.compiled: XLA's YNNPACK fusions make these networks slower on CPUs.
+# See engine.engine: XLA's YNNPACK fusions make these networks slower on CPUs.
 _CPU_OPTIONS: dict[str, str | bool] = {"xla_cpu_experimental_ynn_fusion_type": ""}
 
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from litemedsam_jax.config import ModelConfig, TrainingConfig
 from litemedsam_jax.models.lite_medsam import make_image_encoder
-from litemedsam_jax.training import devices, teacher
-from litemedsam_jax.training.run import Stage
+from litemedsam_jax.training import devices, teacher_cache
+from litemedsam_jax.training.catalog import Catalog, DataError
 from litemedsam_jax.training.samples import DistillSample
-from litemedsam_jax.training.sources import Catalog, DataError
+from litemedsam_jax.training.setup import Stage
 from litemedsam_jax.training.steps import TrainState, distill_loss, execution, teacher_embedding
 from litemedsam_jax.weights.errors import CheckpointError
 
@@ -77,7 +77,7 @@ def stage(
         parts = [catalog] if validation is None else [catalog, validation]
         for part in parts:
             _fill_cache(config, part, guide, cache)
-        ready = teacher.TeacherCache(cache)
+        ready = teacher_cache.TeacherCache(cache)
     shape = ready.shape if ready is not None else guide.embedding_shape if guide else ()
     _check_shapes(config.model, shape)
     size = 0 if guide is None else guide.image_size
@@ -98,9 +98,9 @@ def _fill_cache(
     config: TrainingConfig, catalog: Catalog, guide: Teacher | None, folder: Path
 ) -> None:
     """Adds what the cache lacks of the catalog's slices; every host a share."""
-    name = None if guide is None else teacher.digest(guide.variables)
-    teacher.check(folder, config.data.resize, name)
-    lacking = teacher.missing_slices(folder, catalog)
+    name = None if guide is None else teacher_cache.digest(guide.variables)
+    teacher_cache.check(folder, config.data.resize, name)
+    lacking = teacher_cache.missing_slices(folder, catalog)
     devices.wait_for_hosts("cache read")
     if not lacking:
         return
@@ -117,9 +117,9 @@ def _fill_cache(
         return found.reshape(-1, *found.shape[2:])
 
     if devices.is_main():
-        teacher.describe(folder, guide.embedding_shape, name or "", config.data.resize)
+        teacher_cache.describe(folder, guide.embedding_shape, name or "", config.data.resize)
     part = devices.sharding()
-    teacher.fill(
+    teacher_cache.fill(
         folder,
         catalog,
         lacking,

@@ -10,9 +10,9 @@ import numpy as np
 from litemedsam_jax.config import ModelConfig, TrainingConfig
 from litemedsam_jax.models.lite_medsam import LiteMedSAMNetwork
 from litemedsam_jax.training import devices, reporting
-from litemedsam_jax.training.run import Stage
+from litemedsam_jax.training.catalog import Catalog
 from litemedsam_jax.training.samples import FinetuneSample
-from litemedsam_jax.training.sources import Catalog
+from litemedsam_jax.training.setup import Stage
 from litemedsam_jax.training.steps import LossFunction, TrainState, execution, finetune_loss
 from litemedsam_jax.training.validation import Scores, picked_cases, validate
 

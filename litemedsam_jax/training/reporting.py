@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from litemedsam_jax import page, visualize
 from litemedsam_jax.config import TrainingConfig
+from litemedsam_jax.drawing import overlay, page
 from litemedsam_jax.files import replacing
 from litemedsam_jax.training.validation import CasePrediction
 
@@ -110,11 +110,11 @@ def draw_predictions(path: Path, predictions: Mapping[str, CasePrediction]) -> N
         position = sorted(prediction.slices)[len(prediction.slices) // 2]
         one, seg = prediction.slices[position], prediction.segs[position]
         masks: dict[str, np.ndarray | None] = {"prediction": seg, "ground truth": one.gts}
-        tile = visualize.panels(one.image, _by_label(one, prediction.boxes[position]), masks)
+        tile = overlay.panels(one.image, _by_label(one, prediction.boxes[position]), masks)
         title = case if one.entry.position is None else f"{case}, slice {position}"
         rows.append(page.titled(title, tile))
     if rows:
-        visualize.write_picture(path, page.below(rows))
+        overlay.write_picture(path, page.below(rows))
 
 
 def draw_samples(path: Path, batch: Mapping[str, np.ndarray]) -> None:
@@ -124,10 +124,10 @@ def draw_samples(path: Path, batch: Mapping[str, np.ndarray]) -> None:
         mask = batch["mask"][row] if "mask" in batch else None
         boxes = batch["box"][row][None] if "box" in batch else None
         image = (batch["image"][row] * 255).astype(np.uint8)
-        picture = visualize.overlay(image, mask, boxes, size=(384, 384))
+        picture = overlay.overlay(image, mask, boxes, size=(384, 384))
         tiles.append(page.titled(str(batch["name"][row]), picture))
     rows = [page.beside(tiles[i : i + 4]) for i in range(0, len(tiles), 4)]
-    visualize.write_picture(path, page.below(rows))
+    overlay.write_picture(path, page.below(rows))
 
 
 def _by_label(one, boxes: list[np.ndarray]) -> np.ndarray:

@@ -11,8 +11,8 @@ import grain
 import numpy as np
 
 from litemedsam_jax.config import DataConfig
-from litemedsam_jax.inference.transforms import Frame, bounding_box, resize_labels, to_input
-from litemedsam_jax.training.sources import Slice
+from litemedsam_jax.imaging.input_frame import Frame, bounding_box, resize_labels, to_input
+from litemedsam_jax.training.catalog import Slice
 
 _ZOOM = (0.75, 1.33)
 _GAMMA = (0.7, 1.4)

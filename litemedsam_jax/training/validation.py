@@ -8,10 +8,10 @@ import numpy as np
 
 from litemedsam_jax.config import DataConfig
 from litemedsam_jax.evaluation.metrics import score_case
-from litemedsam_jax.inference.transforms import Frame, mask_from_logits, to_input
+from litemedsam_jax.imaging.input_frame import Frame, mask_from_logits, to_input
+from litemedsam_jax.training.catalog import Catalog, Slice
 from litemedsam_jax.training.data import ALONE, Sharding
 from litemedsam_jax.training.samples import frame_of, padded_mask, tight_box
-from litemedsam_jax.training.sources import Catalog, Slice
 
 BOXES = 4  # prompts of a slice that are decoded together; a slice with more comes again
 # (variables, image (n, S, S, 3), boxes (n, BOXES, 4), valid (n, BOXES)) -> logits (n, BOXES, S, S)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from litemedsam_jax import cli
-from litemedsam_jax.inference import batch
+from litemedsam_jax.batch import folder
 from litemedsam_jax.inference.predictor import LiteMedSAM
-from tests.inference.fake import FakeEngine
+from tests.support.fake_engine import FakeEngine
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 
@@ -45,10 +45,10 @@ def segment(folders, capsys):
 def parsed(segment, monkeypatch):
     """The options that the command makes of its flags."""
 
-    def options(*flags: object) -> batch.BatchOptions:
+    def options(*flags: object) -> folder.BatchOptions:
         seen = []
         with monkeypatch.context() as patch:
-            patch.setattr(batch, "segment_folder", lambda o: seen.append(o) or batch.Summary())
+            patch.setattr(folder, "segment_folder", lambda o: seen.append(o) or folder.Summary())
             segment(*flags)
         return seen[0]
 

@@ -34,7 +34,7 @@ def _members(data: bytes, names: list[str]) -> bytes:
 
 
 def read_npz(path: Path) -> None:
-    from litemedsam_jax.inference.cases import CaseError, read_case
+    from litemedsam_jax.imaging.case import CaseError, read_case
 
     for prompts in ("boxes", "gt"):
         try:
@@ -65,8 +65,8 @@ def read_store(path: Path) -> None:
 
 
 def read_boxes(path: Path) -> None:
-    from litemedsam_jax.preparation import boxes
-    from litemedsam_jax.preparation.geometry import Geometry
+    from litemedsam_jax.imaging import boxes
+    from litemedsam_jax.imaging.geometry import Geometry
 
     for geometry in (
         None,
@@ -94,7 +94,7 @@ TARGETS: dict[str, tuple[str, Callable[[bytes], bytes], Callable[[Path], None]]]
 
 def seeds(target: str) -> list[bytes]:
     """Good inputs of a target."""
-    from tests.inference.hostile import making
+    from tests.batch.hostile import making
     from tests.weights import mutations
 
     if target.startswith("npz"):
@@ -137,8 +137,8 @@ def fuzz(target: str, arguments: list[str]) -> None:
 
     # Everything that the readers import is instrumented, what it stands on is not.
     with atheris.instrument_imports(include=["litemedsam_jax", "zipfile", "pickletools"]):
-        import litemedsam_jax.inference.cases
-        import litemedsam_jax.preparation.boxes
+        import litemedsam_jax.imaging.boxes
+        import litemedsam_jax.imaging.case
         import litemedsam_jax.weights.store
         import litemedsam_jax.weights.torch_checkpoint  # noqa: F401
     suffix, made, read = TARGETS[target]

@@ -7,7 +7,7 @@ import sys
 
 from litemedsam_jax.cli import main
 from litemedsam_jax.inference.predictor import LiteMedSAM
-from tests.inference.fake import FakeEngine
+from tests.support.fake_engine import FakeEngine
 
 if __name__ == "__main__":
     LiteMedSAM.from_pretrained = lambda *_: LiteMedSAM(FakeEngine(record=False))  # type: ignore[method-assign]

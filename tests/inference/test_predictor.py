@@ -6,8 +6,8 @@ import pytest
 import litemedsam_jax
 from litemedsam_jax.inference.predictor import LiteMedSAM
 from tests.conftest import REPOSITORY
-from tests.inference.conftest import read_npz
-from tests.inference.fake import FakeEngine
+from tests.support.batches import read_npz
+from tests.support.fake_engine import FakeEngine
 
 
 @pytest.fixture(scope="module")

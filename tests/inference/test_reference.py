@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from litemedsam_jax.inference.cases import read_case
+from litemedsam_jax.imaging.case import read_case
 from tests.conftest import REPOSITORY
-from tests.inference.conftest import read_npz
+from tests.support.batches import read_npz
 
 DEMO = sorted(path.stem for path in (REPOSITORY / "demo" / "imgs").glob("*.npz"))
 # Few and small: the whole set is the benchmark's business.

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from litemedsam_jax.inference import ellipsoid, windows
-from litemedsam_jax.inference.labels import paint_by_score
+from litemedsam_jax.imaging.input_frame import Frame, Scores, edges_to_input
+from litemedsam_jax.inference import ellipsoid_prior, zoom_windows
+from litemedsam_jax.inference.label_map import paint_by_score
 from litemedsam_jax.inference.predictor import LiteMedSAM
 from litemedsam_jax.inference.strategies import PARTS, parse
-from litemedsam_jax.inference.transforms import Frame, Scores, edges_to_input
-from tests.inference.fake import FakeEngine
+from tests.support.fake_engine import FakeEngine
 
 VOLUME = np.zeros((9, 256, 256), np.uint8)
 BOX = np.array([[60, 80, 1, 159, 119, 7]])
@@ -55,10 +55,10 @@ def test_the_ellipsoids_sections_shrink_towards_the_ends_about_the_same_centre()
 
 
 def test_an_object_cut_by_the_volumes_end_does_not_shrink_towards_it():
-    np.testing.assert_array_equal(ellipsoid.distances(0, 8, 9), np.zeros(9))
-    assert (np.diff(ellipsoid.distances(0, 4, 9)) > 0).all()
-    assert (np.diff(ellipsoid.distances(4, 8, 9)) < 0).all()
-    both = ellipsoid.distances(2, 6, 9)
+    np.testing.assert_array_equal(ellipsoid_prior.distances(0, 8, 9), np.zeros(9))
+    assert (np.diff(ellipsoid_prior.distances(0, 4, 9)) > 0).all()
+    assert (np.diff(ellipsoid_prior.distances(4, 8, 9)) < 0).all()
+    both = ellipsoid_prior.distances(2, 6, 9)
     np.testing.assert_allclose(both, both[::-1])
 
 
@@ -128,14 +128,14 @@ def test_edges_are_those_of_the_last_pixel():
 def test_small_objects_get_windows_and_neighbours_share_one():
     boxes = np.array([[100, 100, 139, 139], [125, 110, 155, 140], [900, 900, 940, 930],
                       [0, 0, 700, 700]])  # fmt: skip
-    found = windows.cover(boxes, 1000, 1000, most=4)
+    found = zoom_windows.cover(boxes, 1000, 1000, most=4)
     assert sorted(sorted(window.boxes) for window in found) == [[0, 1], [2]]
     for window in found:
         for k in window.boxes:
             x_min, y_min, x_max, y_max = boxes[k]
             assert window.rows.start <= y_min and y_max < window.rows.stop <= 1000
             assert window.columns.start <= x_min and x_max < window.columns.stop <= 1000
-    assert len(windows.cover(boxes, 1000, 1000, most=1)) <= 1
+    assert len(zoom_windows.cover(boxes, 1000, 1000, most=1)) <= 1
 
 
 def test_a_window_enlarges_what_is_small_and_the_whole_still_counts():

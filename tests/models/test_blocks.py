@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from litemedsam_jax.config import Execution, lite_medsam
-from litemedsam_jax.models import folded_tiny_vit, tiny_vit
+from litemedsam_jax.engine.folding import fold
+from litemedsam_jax.models import tiny_vit, tiny_vit_inference
 from litemedsam_jax.models.layers import Conv, LayerNorm
 from litemedsam_jax.models.mask_decoder import TwoWayBlock, TwoWayTransformer
 from litemedsam_jax.models.tiny_vit import MBConv, PatchEmbed, PatchMerging, TinyViTBlock
-from litemedsam_jax.weights.folding import fold
 from tests.parity import (
     BLOCK,
     OPERATION,
@@ -107,11 +107,11 @@ def _folded(name: str, params: dict, x: np.ndarray) -> np.ndarray:
     stage = STAGES[int(name.split(".")[1])]
     if name.endswith("downsample"):
         strip = _around(x, 1, 1)
-        return folded_tiny_vit.merge(params, *strip, stage.downsample_stride)
+        return tiny_vit_inference.merge(params, *strip, stage.downsample_stride)
     strip = _around(x, 0, -x.shape[1] % stage.window)
-    y = folded_tiny_vit.attend(params, *strip, stage.heads, stage.window)
+    y = tiny_vit_inference.attend(params, *strip, stage.heads, stage.window)
     y = _around(np.asarray(y)[:, : x.shape[1]], 1, 1)[0]
-    return folded_tiny_vit.transform(params, y)
+    return tiny_vit_inference.transform(params, y)
 
 
 @pytest.mark.parametrize("name", LATER)
@@ -130,7 +130,7 @@ def test_folded_first_stage(given, random_oracle, folded_variables):
     params = part(folded_variables, "image_encoder")["params"]
     reach = STAGES[0].depth + 1
     strip = _around(nhwc(image), reach, reach)
-    result = folded_tiny_vit.first_stage(params, CONFIG.image_encoder, *strip)
+    result = tiny_vit_inference.first_stage(params, CONFIG.image_encoder, *strip)
     assert relative_error(result, expected) < 3 * BLOCK
 
 
@@ -138,17 +138,17 @@ def test_folded_neck(given, random_oracle, folded_variables):
     (x,) = given["neck"]
     expected = nhwc(exact(random_oracle.image_encoder.neck, x))
     params = part(folded_variables, "image_encoder")["params"]
-    assert relative_error(folded_tiny_vit.neck(params, nhwc(x)), expected) < BLOCK
+    assert relative_error(tiny_vit_inference.neck(params, nhwc(x)), expected) < BLOCK
 
 
 def test_folded_gelu_is_exact():
     x = np.linspace(-12, 12, 100001, dtype=np.float32)
     expected = exact(nn.functional.gelu, torch.from_numpy(x))
-    assert mean_error(jax.jit(folded_tiny_vit.gelu)(x), expected) < OPERATION
-    kept = np.asarray(folded_tiny_vit.gelu(x, x > 3))
+    assert mean_error(jax.jit(tiny_vit_inference.gelu)(x), expected) < OPERATION
+    kept = np.asarray(tiny_vit_inference.gelu(x, x > 3))
     assert not kept[x <= 3].any()
     np.testing.assert_allclose(kept[x > 3], expected[x > 3], rtol=1e-6)
-    assert np.isnan(folded_tiny_vit.gelu(np.float32("nan")))
+    assert np.isnan(tiny_vit_inference.gelu(np.float32("nan")))
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,13 @@ import torch
 
 from litemedsam_jax import config
 from litemedsam_jax.config import Execution, lite_medsam, medsam_vit_b, mobile_sam
-from litemedsam_jax.models import folded_tiny_vit
+from litemedsam_jax.engine.folding import fold
+from litemedsam_jax.models import tiny_vit_inference
 from litemedsam_jax.models.image_encoder import ImageEncoderViT, ViTBlock
 from litemedsam_jax.models.lite_medsam import LiteMedSAMNetwork, init_variables
 from litemedsam_jax.models.prompt_encoder import PromptEncoder
 from litemedsam_jax.models.tiny_vit import TinyViT
 from litemedsam_jax.weights import store, torch_checkpoint
-from litemedsam_jax.weights.folding import fold
 from tests import oracle
 from tests.parity import (
     BLOCK,
@@ -50,7 +50,7 @@ def published(published_weights):
     @functools.cache
     def compiled(method, folded, options):
         if method == "encode" and folded:
-            encode = folded_tiny_vit.encode
+            encode = tiny_vit_inference.encode
             image_encoder = lite_medsam().image_encoder
             return jax.jit(
                 lambda v, args, _: encode(v["params"]["image_encoder"], image_encoder, *args)

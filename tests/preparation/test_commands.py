@@ -6,7 +6,7 @@ import pytest
 import SimpleITK as sitk
 
 from litemedsam_jax.cli import main
-from litemedsam_jax.preparation import volumes
+from litemedsam_jax.imaging import volumes
 
 
 @pytest.fixture

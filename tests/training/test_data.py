@@ -8,7 +8,8 @@ import pytest
 
 from litemedsam_jax.config import DataConfig
 from litemedsam_jax.preparation import training_set
-from litemedsam_jax.training import samples, sources
+from litemedsam_jax.training import samples
+from litemedsam_jax.training.catalog import open_catalog
 from litemedsam_jax.training.data import Sharding, training_batches
 
 
@@ -22,7 +23,7 @@ def shards(cases, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def catalog(npy_folder):
-    return sources.open_catalog([npy_folder])
+    return open_catalog([npy_folder])
 
 
 def names(batch):
@@ -30,7 +31,7 @@ def names(batch):
 
 
 def test_shards_and_npy_hold_the_same_slices(shards, catalog):
-    packed = sources.open_catalog([shards])
+    packed = open_catalog([shards])
     assert len(packed) == len(catalog) == 10
     assert len(list(shards.glob("*.array_record"))) == 6
     by_name = {entry.name: i for i, entry in enumerate(catalog.entries)}
@@ -55,18 +56,18 @@ def test_slices_that_teach_nothing_are_skipped_and_counted(tmp_path):
     for name, mask in {"CT_a": gts, "CT_b": speck, "CT_c": disc}.items():
         np.save(tmp_path / "imgs" / f"{name}.npy", mask)
         np.save(tmp_path / "gts" / f"{name}.npy", mask)
-    found = sources.open_catalog([tmp_path])
+    found = open_catalog([tmp_path])
     assert [entry.name for entry in found.entries] == ["CT_c"]
-    assert found.skipped == sources.Skipped(background=1, lost=1)
+    assert found.skipped == catalog.Skipped(background=1, lost=1)
     assert "1 without object, 1 whose objects vanish" in found.describe()
-    assert len(sources.open_catalog([tmp_path], all_slices=True)) == 3
+    assert len(open_catalog([tmp_path], all_slices=True)) == 3
 
 
 def test_an_image_without_background_keeps_its_label(tmp_path):
     for kind in ("imgs", "gts"):  # the reference drops the first label it finds
         (tmp_path / kind).mkdir()
         np.save(tmp_path / kind / "CT_full.npy", np.full((64, 64), 1, np.uint8))
-    assert sources.open_catalog([tmp_path]).entries[0].labels == (1,)
+    assert open_catalog([tmp_path]).entries[0].labels == (1,)
 
 
 @pytest.mark.parametrize(
@@ -90,17 +91,17 @@ def test_unusable_data_is_told(tmp_path, layout, message):
     if layout == "pickle":
         for kind in ("imgs", "gts"):
             np.save(root / kind / "a.npy", np.array([{}]), allow_pickle=True)
-    with pytest.raises(sources.DataError, match=message):
-        sources.open_catalog([root])
+    with pytest.raises(catalog.DataError, match=message):
+        open_catalog([root])
 
 
 def test_the_split_keeps_cases_whole(catalog):
-    train, validation = sources.split_by_case(catalog, 0.34, seed=1)
+    train, validation = catalog.split_by_case(catalog, 0.34, seed=1)
     held = {entry.case for entry in validation.entries}
     assert len(train) + len(validation) == len(catalog)
     assert held.isdisjoint(entry.case for entry in train.entries)
     assert {entry.modality for entry in validation.entries} == {"CT", "MR"}
-    again = sources.split_by_case(catalog, 0.34, seed=1)[1]
+    again = catalog.split_by_case(catalog, 0.34, seed=1)[1]
     assert again.fingerprint() == validation.fingerprint()
 
 

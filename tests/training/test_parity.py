@@ -16,8 +16,8 @@ import pytest
 from litemedsam_jax.config import DataConfig, LossConfig, TrainingConfig, lite_medsam
 from litemedsam_jax.preparation.training_set import read_slices
 from litemedsam_jax.training import optimizer, steps
+from litemedsam_jax.training.catalog import Slice
 from litemedsam_jax.training.samples import FinetuneSample
-from litemedsam_jax.training.sources import Slice
 from litemedsam_jax.weights import torch_checkpoint
 from litemedsam_jax.weights.store import flatten, unflatten
 from tests.conftest import REPOSITORY

@@ -10,8 +10,8 @@ import pytest
 
 from litemedsam_jax import config as configs
 from litemedsam_jax.cli import main
-from litemedsam_jax.training import distill, finetune, loop, run, start
-from litemedsam_jax.training.sources import DataError
+from litemedsam_jax.training import distill, finetune, initial_weights, loop, setup
+from litemedsam_jax.training.catalog import DataError
 from litemedsam_jax.weights import store
 from litemedsam_jax.weights.errors import CheckpointError
 from litemedsam_jax.weights.join import join
@@ -28,10 +28,10 @@ def records(folder, kind):
 
 def test_finetuning_validates_reports_and_exports(make_config, small_weights, tmp_path):
     config = make_config(data={"val_fraction": 0.34}, epochs=2, steps_per_epoch=3)
-    variables, _, counters = start.whole_model(small_weights, None, 0)
-    catalog, validation = run.open_data(config.data)
+    variables, _, counters = initial_weights.whole_model(small_weights, None, 0)
+    catalog, validation = setup.open_data(config.data)
     stage = finetune.stage(config, variables, counters, validation)
-    result = run.run_stage(config, stage, catalog, resume=False)
+    result = setup.run_stage(config, stage, catalog, resume=False)
     folder = tmp_path / "run"
     assert result.reason == "done" and all((folder / name).exists() for name in OUTPUTS)
     epochs = records(folder, "epoch")
@@ -41,17 +41,17 @@ def test_finetuning_validates_reports_and_exports(make_config, small_weights, tm
     assert len(list((folder / "predictions").glob("epoch_*.png"))) == 3
     assert store.load(folder / "model.safetensors")[1] == small_model()
     with pytest.raises(CheckpointError, match="--resume"):
-        run.run_stage(config, stage, catalog, resume=False)
+        setup.run_stage(config, stage, catalog, resume=False)
 
 
 def test_frozen_batch_norm_keeps_its_statistics_and_trains_its_scales(
     make_config, small_weights, tmp_path
 ):
     config = make_config(optimizer={"freeze_batch_norm": True}, epochs=1, steps_per_epoch=2)
-    variables, _, counters = start.whole_model(small_weights, None, 0)
-    catalog, _ = run.open_data(config.data)
+    variables, _, counters = initial_weights.whole_model(small_weights, None, 0)
+    catalog, _ = setup.open_data(config.data)
     stage = finetune.stage(config, variables, counters, None)
-    run.run_stage(config, stage, catalog, resume=False)
+    setup.run_stage(config, stage, catalog, resume=False)
     before, after = arrays_of(small_weights), arrays_of(tmp_path / "run" / "model.safetensors")
     changed = {name for name in before if not np.array_equal(before[name], after[name])}
     assert "params/image_encoder/patch_embed/seq_0/bn/scale" in changed
@@ -60,11 +60,11 @@ def test_frozen_batch_norm_keeps_its_statistics_and_trains_its_scales(
 
 def test_the_guard_names_the_cases_and_keeps_the_checkpoint(make_config, small_weights, tmp_path):
     config = make_config(optimizer={"learning_rate": 1e30}, epochs=2, steps_per_epoch=3)
-    variables, _, counters = start.whole_model(small_weights, None, 0)
-    catalog, _ = run.open_data(config.data)
+    variables, _, counters = initial_weights.whole_model(small_weights, None, 0)
+    catalog, _ = setup.open_data(config.data)
     stage = finetune.stage(config, variables, counters, None)
     with pytest.raises(loop.NotFiniteError, match=r"The batch: \w+_disc_\d.*label"):
-        run.run_stage(config, stage, catalog, resume=False)
+        setup.run_stage(config, stage, catalog, resume=False)
     saved = [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()]
     assert "0" in saved and "3" not in saved
 
@@ -80,15 +80,15 @@ def small_teacher(tmp_path_factory):
 
 
 def distil(config, weights, teacher_path, cache, resume=False):
-    variables, _, counters = start.encoder_alone(weights, None, 0)
+    variables, _, counters = initial_weights.encoder_alone(weights, None, 0)
     guide = None
     if teacher_path is not None:
-        guide = distill.Teacher(*start.teacher(teacher_path), "float32")
-    catalog, validation = run.open_data(config.data, all_slices=True)
+        guide = distill.Teacher(*initial_weights.teacher(teacher_path), "float32")
+    catalog, validation = setup.open_data(config.data, all_slices=True)
     stage = distill.stage(
         config, variables, counters, validation, guide=guide, cache=cache, catalog=catalog
     )
-    return run.run_stage(config, stage, catalog, resume=resume)
+    return setup.run_stage(config, stage, catalog, resume=resume)
 
 
 def test_distillation_learns_and_its_cache_changes_nothing(
@@ -160,7 +160,7 @@ def test_resume_auto_starts_then_continues_and_clears_what_a_kill_left(
 
 def test_two_voices_for_the_same_case_are_refused(npy_folder):
     with pytest.raises(DataError, match="training and the validation"):
-        run.open_data(configs.DataConfig((str(npy_folder),), (str(npy_folder),)))
+        setup.open_data(configs.DataConfig((str(npy_folder),), (str(npy_folder),)))
 
 
 def test_the_references_flags_are_taken(npy_folder, small_weights, tmp_path, capsys):

@@ -1,0 +1,155 @@
+"""One case from file to file: read, segmented, written, its troubles told in a line."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from litemedsam_jax.files import one_line
+from litemedsam_jax.imaging.case import Case, CaseError, read_case, write_arrays
+from litemedsam_jax.process import keep_memory
+from litemedsam_jax.weights.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from litemedsam_jax.batch.image_files import OpenFile
+    from litemedsam_jax.imaging.image_case import FileOptions
+    from litemedsam_jax.inference.predictor import LiteMedSAM
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """What to do with each case; the defaults are the challenge's."""
+
+    inputs: Path
+    outputs: Path
+    weights: Path
+    prompts: str = "boxes"  # or "gt"
+    box_shift: int = 5  # with "gt"
+    strategy: str = "reference"
+    skip_existing: bool = False
+    overlays: Path | None = None
+    overlay_format: str = "png"  # or gif, mp4: volumes as a scroll through their slices
+    device: str | None = None  # "cpu", "gpu", "tpu"; None: JAX's choice
+    workers: int = 1  # processes, each with a model of its own
+    shard: tuple[int, int] | None = None  # (I, N): of every N cases the one after I others
+    files: "FileOptions | None" = None  # where boxes of image files (other than npz) come from
+
+
+def is_npz(path: Path) -> bool:
+    """Whether a path is named as a case in the challenge's format."""
+    return path.suffix.lower() == ".npz"
+
+
+def output_name(path: Path) -> str:
+    """What the masks of a case are called: an npz's name, an image file's kind."""
+    if is_npz(path):
+        return path.name
+    from litemedsam_jax.imaging.image_case import output_name as name_of_labels
+
+    return name_of_labels(path)
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """How one case went."""
+
+    seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
+    error: str | None = None
+
+
+class Segmenter:
+    """Reads, segments and writes cases; loads the model with the first of them."""
+
+    def __init__(self, options: BatchOptions):
+        self.options = options
+        self._loaded: LiteMedSAM | None = None
+
+    def run(self, path: Path) -> CaseResult:
+        """One case from file to file. Reading, segmenting and writing are timed, overlays not."""
+        start = time.perf_counter()
+        try:
+            if self._loaded is not None:
+                keep_memory()  # there are several cases
+            self._model()  # its programs load while the case is read
+            file = None if is_npz(path) else _open_file(path, self.options)
+            case = file.case if file else read_case(path, self.options.prompts)
+            segs = self._segment(case)
+            self._write(path, case, file, segs)
+            seconds = time.perf_counter() - start
+            if self.options.overlays is not None:
+                _write_overlay(
+                    self.options.overlays / f"{case.name}.{self.options.overlay_format}",
+                    case,
+                    file,
+                    segs,
+                )
+        except (CheckpointError, ModuleNotFoundError):
+            raise  # no other case will fare better
+        except CaseError as error:
+            return CaseResult(error=str(error))
+        except MemoryError:
+            return CaseResult(error="not enough memory for it; split the case or give more")
+        except OSError as error:
+            told = f"{error.filename or path}: {error.strerror or error}"
+            return CaseResult(error=one_line(told))
+        except Exception as error:  # the other cases run whatever this one has met
+            told = one_line(str(error), 200)
+            return CaseResult(error=f"unexpected {type(error).__name__}, a bug to report: {told}")
+        return CaseResult(seconds, case.warnings)
+
+    def _segment(self, case: Case) -> np.ndarray:
+        model = self._model()
+        if case.boxes is None:
+            from litemedsam_jax.inference.gt_prompts import segment_by_labels
+
+            assert case.gts is not None  # a case has one or the other
+            return segment_by_labels(model, case.image, case.gts, self.options.box_shift)
+        if case.is_volume:
+            keep_memory()
+            return model.segment_volume(case.image, case.boxes, self.options.strategy)
+        return model.segment_image(case.image, case.boxes, self.options.strategy)
+
+    def _model(self) -> "LiteMedSAM":
+        if self._loaded is None:
+            from litemedsam_jax.inference.predictor import LiteMedSAM
+
+            self._loaded = LiteMedSAM.from_pretrained(self.options.weights, self.options.device)
+        return self._loaded
+
+    def _write(self, path: Path, case: Case, file: "OpenFile | None", segs: np.ndarray) -> None:
+        if file is None:
+            write_arrays(self.options.outputs / path.name, **self._outputs(case, segs))
+            return
+        from litemedsam_jax.batch.image_files import write_masks
+
+        dicom_seg = self.options.files is not None and self.options.files.dicom_seg
+        write_masks(file, segs, self.options.outputs, dicom_seg)
+
+    def _outputs(self, case: Case, segs: np.ndarray) -> dict[str, np.ndarray]:
+        outputs = {"segs": segs}
+        if case.gts is not None:
+            outputs["gts"] = case.gts
+            if case.spacing is not None:
+                outputs["spacing"] = case.spacing
+        return outputs
+
+
+def _open_file(path: Path, options: BatchOptions) -> "OpenFile":
+    from litemedsam_jax.batch.image_files import open_file
+
+    return open_file(path, options.files)
+
+
+def _write_overlay(path: Path, case: Case, file: "OpenFile | None", segs: np.ndarray) -> None:
+    if file is not None:
+        from litemedsam_jax.batch.image_files import draw
+
+        draw(path, file, segs)
+        return
+    from litemedsam_jax.drawing.animation import write_case
+
+    more = {"gts": case.gts, "direction": case.direction}
+    write_case(path, case.image, case.boxes, segs, case.spacing, **more)

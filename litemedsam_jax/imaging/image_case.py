@@ -1,0 +1,235 @@
+"""Segmenting files as they are found: image files and boxes in, label files of their kind out.
+
+SimpleITK and Pillow are imported only for the files that need them.
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from litemedsam_jax.files import replacing
+from litemedsam_jax.imaging import file_kinds
+from litemedsam_jax.imaging.geometry import Geometry
+from litemedsam_jax.imaging.intensity import IntensityOptions, to_uint8
+from litemedsam_jax.imaging.labels import rename_labels
+
+# What people put at the end of an image's name and leave out of its mask's, or exchange.
+_IMAGE_ENDINGS = ("_0000", "_image", "_img", "_images")
+_MASK_ENDINGS = (
+    "", "_mask", "_masks", "_label", "_labels", "_seg", "_gt", "_boxes", "_annotation",
+    "_Annotation",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """How image files become cases.
+
+    boxes: a JSON or CSV file, a label file, or a folder with one such file a case, named as the
+    case (an ending like `_0000` or `_image` left out, `_mask`, `_label`, `_seg`, `_gt` or `_boxes`
+    put in). units: of JSON and CSV that do not tell: `voxel`, `mm` (LPS) or `mm-ras`. mask_grid:
+    see `volumes.place_labels`. boxes_per: of a label file, a box a `label` or a `component`.
+    labels: of a label file, those to box; none: all.
+    intensity: of volumes; the modality `auto` is told from the values. dicom_seg: also write masks
+    of a DICOM series as a DICOM SEG object.
+    """
+
+    boxes: Path
+    units: str | None = None
+    mask_grid: str = "exact"
+    boxes_per: str = "label"
+    labels: tuple[int, ...] = ()
+    intensity: IntensityOptions = field(default_factory=lambda: IntensityOptions("auto"))
+    dicom_seg: bool = False
+
+
+@dataclass(frozen=True)
+class FileCase:
+    """A case read from an image file.
+
+    imgs: uint8 (H, W, 3) for pictures, (D, H, W) or (D, H, W, 3) for volumes. boxes: (N, 4) or
+    (N, 6), inclusive voxel indices, as given (neither ordered nor clipped). labels: the label that
+    each box's mask should bear, 1 ... N unless the boxes came from a label file. geometry: None for
+    pictures. notes: what was guessed on the way.
+    """
+
+    path: Path
+    name: str
+    imgs: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    geometry: Geometry | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def spacing(self) -> np.ndarray | None:
+        """x, y, z in mm; None for pictures."""
+        return None if self.geometry is None else np.array(self.geometry.spacing)
+
+
+def read_case_from_file(path: str | Path, options: FileOptions) -> FileCase:
+    """Reads an image file (or a DICOM folder) and its boxes as arrays that can be segmented.
+
+    Raises ValueError or FileNotFoundError, told for people.
+    """
+    path = Path(path)
+    kind = file_kinds.kind_of(path)
+    name = file_kinds.stem_of(path)
+    if kind not in ("picture", "volume", "dicom"):
+        raise ValueError(
+            f"{path}: is no image file; expected one of {', '.join(file_kinds.SUFFIXES)}"
+        )
+    found = find_boxes(path, options.boxes)
+    if kind == "picture":
+        from litemedsam_jax.imaging import images_2d
+
+        imgs = images_2d.read_picture(path)
+        prompts, labels = _prompts(found, name, options, imgs.shape[:2], None)
+        if prompts.shape[1] != 4:
+            raise ValueError(f"{found}: a picture's boxes have 4 numbers, these have 6")
+        return FileCase(path, name, imgs, prompts, labels)
+    from litemedsam_jax.imaging import volumes
+
+    volume = volumes.read_volume(path)
+    intensity = options.intensity
+    notes: tuple[str, ...] = ()
+    if intensity.modality == "auto" and volume.array.ndim == 3:
+        intensity, notes = _guess(volume.array, intensity)
+    try:
+        imgs = to_uint8(volume.array, intensity) if volume.array.ndim == 3 else volume.array
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    prompts, labels = _prompts(found, name, options, imgs.shape[:3], volume.geometry)
+    boxes = _with_slices(prompts, imgs)
+    return FileCase(path, name, imgs, boxes, labels, volume.geometry, notes)
+
+
+def output_name(path: str | Path) -> str:
+    """What an input's labels are called: its own name and kind; PNG for pictures, NIfTI for DICOM.
+
+    Formats of two files (.mhd, .nhdr) become their one-file kin.
+    """
+    kind, suffix = file_kinds.kind_of(path), file_kinds.suffix_of(path)
+    if kind == "picture":
+        return f"{file_kinds.stem_of(path)}.png"
+    one_file = {".nhdr": ".nrrd", ".mhd": ".mha", ".dcm": ".nii.gz", "": ".nii.gz"}
+    return file_kinds.stem_of(path) + one_file.get(suffix, suffix)
+
+
+def write_labels_like(case: FileCase, segs: np.ndarray, folder: str | Path) -> Path:
+    """Writes masks (H, W) or (D, H, W) on the input's exact grid, in its kind; returns the path.
+
+    Mask k (of box k) becomes `case.labels[k - 1]`. Raises ValueError where that would replace the
+    image itself.
+    """
+    path = Path(folder) / output_name(case.path)
+    if path.resolve() == case.path.resolve():
+        raise ValueError(f"{path}: the masks would replace the image; give another output folder")
+    labels = rename_labels(segs, case.labels)
+    if case.geometry is None:
+        from litemedsam_jax.imaging import images_2d
+
+        with replacing(path) as beside:
+            beside.write_bytes(images_2d.encode_labels(labels).tobytes())
+    else:
+        from litemedsam_jax.imaging import volumes
+
+        volumes.write_volume(path, labels, case.geometry)
+    return path
+
+
+def find_boxes(image: Path, source: Path) -> Path:
+    """The file that holds an image's boxes: `source`, or the one in it that is named like it."""
+    if not source.exists():
+        raise FileNotFoundError(f"{source}: there is no such file or folder of boxes")
+    if source.is_file() or file_kinds.kind_of(source) == "dicom":
+        return source
+    stem = file_kinds.stem_of(image)
+    stems = [stem] + [stem.removesuffix(e) for e in _IMAGE_ENDINGS if stem.endswith(e)]
+    wanted = {s + ending for s in stems for ending in _MASK_ENDINGS}
+    suffixes = (".json", ".csv", *file_kinds.VOLUME_SUFFIXES, *file_kinds.PICTURE_SUFFIXES)
+    fitting = sorted(
+        file
+        for file in source.iterdir()
+        for suffix in suffixes
+        if file.name.lower().endswith(suffix)
+        and file.name[: -len(suffix)] in wanted
+        and file.resolve() != image.resolve()
+    )
+    if len(fitting) != 1:
+        names = ", ".join(file.name for file in fitting) or "none"
+        raise ValueError(
+            f"{image}: {source} should hold one file of boxes or labels for it, such as "
+            f"{stem}.json or {stems[-1]}_mask.nii.gz; found {names}"
+        )
+    return fitting[0]
+
+
+def without_boxes(images: list[Path], source: Path) -> list[Path]:
+    """The images that are not themselves another image's boxes, where both lie in one folder."""
+    used = set()
+    for image in images:
+        try:
+            used.add(find_boxes(image, source).resolve())
+        except ValueError:
+            continue  # told when the image itself is read
+    return [image for image in images if image.resolve() not in used]
+
+
+def _prompts(
+    found: Path,
+    name: str,
+    options: FileOptions,
+    shape: tuple[int, ...],
+    geometry: Geometry | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    from litemedsam_jax.imaging import boxes as box_files
+
+    if found.suffix.lower() in (".json", ".csv"):
+        rows = box_files.read_boxes(found, name, geometry, options.units)
+        return rows, np.arange(1, len(rows) + 1)
+    if geometry is None:
+        from litemedsam_jax.imaging import images_2d
+
+        mask = images_2d.read_mask(found)
+    else:
+        from litemedsam_jax.imaging import volumes
+
+        mask = volumes.place_labels(volumes.read_labels(found), geometry, found, options.mask_grid)
+    if mask.shape != shape:
+        raise ValueError(
+            f"{found}: the mask is {mask.shape[1]}x{mask.shape[0]} and its image "
+            f"{shape[1]}x{shape[0]} pixels; give the mask that was drawn on this image"
+        )
+    if options.labels:
+        from litemedsam_jax.imaging.masks import keep_labels
+
+        mask = keep_labels(mask, options.labels)
+    objects, owners = box_files.objects_of(mask, options.boxes_per)
+    boxes, numbers = box_files.boxes_of_labels(objects)
+    if not len(boxes):
+        raise ValueError(f"{found}: the mask has none of the labels to box, or is empty")
+    return boxes, owners[numbers - 1]
+
+
+def _guess(
+    array: np.ndarray, options: IntensityOptions
+) -> tuple[IntensityOptions, tuple[str, ...]]:
+    """CT holds air at -1000; nothing else reaches that far down."""
+    low = float(np.nanmin(array)) if array.size else 0.0
+    modality, told = "other", "no CT, 0.5 to 99.5 percentiles"
+    if low <= -500:
+        modality, told = "CT", f"CT, window {options.level:g}/{options.width:g}"
+    note = f"values from {low:g}: taken as {told} (--modality says otherwise)"
+    return replace(options, modality=modality), (note,)
+
+
+def _with_slices(boxes: np.ndarray, imgs: np.ndarray) -> np.ndarray:
+    """A volume of one slice may have a picture's boxes."""
+    if boxes.shape[1] == 6:
+        return boxes
+    if len(imgs) > 1:
+        raise ValueError("a volume's boxes have 6 numbers (with z_min and z_max), these have 4")
+    flat = np.zeros((len(boxes), 1))
+    return np.concatenate([boxes[:, :2], flat, boxes[:, 2:], flat], axis=1)

@@ -1,0 +1,54 @@
+"""What the network has seen of an image: its embedding, and with `mirrored` a second one."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from litemedsam_jax.engine.engine import Engine
+from litemedsam_jax.imaging.input_frame import Frame, Region, mask_from_logits, to_input
+
+DECODED_AT_ONCE = 32  # boxes; their logits take 256 KiB each
+
+
+@dataclass(frozen=True)
+class Look:
+    """An encoded image, ready for any number of boxes."""
+
+    engine: Engine
+    frame: Frame
+    embedding: Any
+    mirrored: Any = None  # the embedding of the mirrored image, if it was asked for
+
+    @classmethod
+    def at(cls, engine: Engine, image: np.ndarray, frame: Frame, mirrored: bool = False) -> "Look":
+        """Encodes an image (H, W) or (H, W, 3)."""
+        pixels = to_input(image, frame)
+        other = engine.encode(_mirror(pixels, frame)) if mirrored else None
+        return cls(engine, frame, engine.encode(pixels), other)
+
+    def logits(self, boxes: np.ndarray) -> np.ndarray:
+        """Logits (N, 256, 256) of boxes (N, 4) in the input frame; means of both if mirrored."""
+        logits, _ = self.engine.decode(self.embedding, boxes)
+        if self.mirrored is None:
+            return logits
+        width = self.frame.inner_width
+        flipped = boxes.copy()
+        flipped[:, [0, 2]] = width - 1 - boxes[:, [2, 0]]
+        others, _ = self.engine.decode(self.mirrored, flipped)
+        logits = logits.copy()
+        logits[:, :, :width] = (logits[:, :, :width] + others[:, :, :width][:, :, ::-1]) / 2
+        return logits
+
+    def masks(self, boxes: np.ndarray) -> Iterator[Region]:
+        """Yields the mask of each box (N, 4) of the input frame, in order, in bounded memory."""
+        for start in range(0, len(boxes), DECODED_AT_ONCE):
+            for one in self.logits(boxes[start : start + DECODED_AT_ONCE]):
+                yield mask_from_logits(one, self.frame)
+
+
+def _mirror(pixels: np.ndarray, frame: Frame) -> np.ndarray:
+    mirrored = pixels.copy()
+    mirrored[:, : frame.inner_width] = pixels[:, : frame.inner_width][:, ::-1]
+    return mirrored

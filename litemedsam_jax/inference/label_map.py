@@ -1,0 +1,36 @@
+"""Label maps: one number a pixel, of the box whose mask it is."""
+
+import numpy as np
+
+from litemedsam_jax.imaging.input_frame import Region, Scores
+
+_LEVELS_PER_LOGIT = 12  # how finely certainty is told apart; 255 levels in all
+
+
+def blank(shape: tuple[int, ...], count: int) -> np.ndarray:
+    """An empty label map of the smallest of the two types that holds `count` labels."""
+    return np.zeros(shape, np.uint8 if count <= 255 else np.uint16)
+
+
+def paint(labels: np.ndarray, region: Region, label: int) -> None:
+    """Writes a label into (H, W) where the mask is set; a higher label stays.
+
+    The reference paints box after box, so the later one wins; the maximum says the same and does
+    not depend on the order in which slices are worked on.
+    """
+    target = labels[region.rows, region.columns]
+    np.maximum(target, region.mask * labels.dtype.type(label), out=target)
+
+
+def paint_by_score(labels: np.ndarray, certain: np.ndarray, scores: Scores, label: int) -> None:
+    """Writes a label into (H, W) where it is more certain than what is there.
+
+    Among equals the higher label wins, so that the order of painting does not matter.
+
+    Args:
+        certain: (H, W) uint8, changed too: how certain the labels are; 0 where there is none.
+    """
+    level = np.ceil(np.clip(scores.values * _LEVELS_PER_LOGIT, 0, 255)).astype(np.uint8)
+    target, there = (array[scores.rows, scores.columns] for array in (labels, certain))
+    wins = (level > there) | ((level == there) & (level > 0) & (target < label))
+    target[wins], there[wins] = label, level[wins]

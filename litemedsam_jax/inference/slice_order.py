@@ -1,0 +1,65 @@
+"""The way through a volume's slices: from the boxes' middles up, then down, encoding each once."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from litemedsam_jax.engine.engine import Engine
+from litemedsam_jax.imaging.input_frame import Frame
+from litemedsam_jax.inference.encoded_image import Look
+
+# Looks kept for the second sweep, 4 MiB each; slices beyond are encoded again.
+KEPT_LOOKS = 64
+
+
+class Span(NamedTuple):
+    """The slices of one box, inclusive, and the one between them that is worked on first."""
+
+    first: int
+    middle: int
+    last: int
+
+    @classmethod
+    def of(cls, box: np.ndarray) -> "Span":
+        """From a box (6,); the middle is the reference's."""
+        first, last = int(box[2]), int(box[5])
+        return cls(first, int((last - first) / 2 + first), last)
+
+    def meets(self, z: int, upward: bool) -> bool:
+        """Whether the slice is met on the way up (the middle is) or on the way down."""
+        return self.middle <= z <= self.last if upward else self.first <= z < self.middle
+
+
+class Step(NamedTuple):
+    """One slice on the way: which boxes (indices) are met there, and what the network sees."""
+
+    z: int
+    upward: bool
+    boxes: list[int]
+    look: Look
+
+
+def sweep(
+    engine: Engine, volume: np.ndarray, spans: list[Span], mirrored: bool = False
+) -> Iterator[Step]:
+    """Yields each slice that boxes meet: upwards from their middles, then downwards below them.
+
+    Each box's own steps start at its middle, so that one slice may follow from the next. Every
+    slice is encoded once, as long as `KEPT_LOOKS` suffice.
+    """
+    frame = Frame(*volume.shape[1:3])
+    seen = [{z for s in spans for z in _range(s, upward)} for upward in (True, False)]
+    # The way down starts at the top: if not all can be kept, keep the upper ones.
+    wanted = set(sorted(seen[0] & seen[1], reverse=True)[:KEPT_LOOKS])
+    kept: dict[int, Look] = {}
+    for upward in (True, False):
+        for z in sorted(seen[not upward], reverse=not upward):
+            look = kept.pop(z, None) or Look.at(engine, volume[z], frame, mirrored)
+            if upward and z in wanted:
+                kept[z] = look
+            yield Step(z, upward, [k for k, s in enumerate(spans) if s.meets(z, upward)], look)
+
+
+def _range(span: Span, upward: bool) -> range:
+    return range(span.middle, span.last + 1) if upward else range(span.first, span.middle)

@@ -1,0 +1,197 @@
+"""LiteMedSAM's TinyViT as inference runs it: folded weights, layer by layer, in strips of rows.
+
+The same function as models.tiny_vit after engine.folding, in the forms that XLA's CPU likes best.
+Every layer takes a strip (1, R, W, C) of its input with the rows that its convolutions reach beyond
+those it yields, and `inside` (1, R), 1 for rows of the image and 0 for rows beyond its edges. A
+layer's activations for a whole image (up to 170 MB) would not fit a processor's cache; for a strip
+(25 MB) they mostly do, and a process needs that much less memory.
+
+`params` are the layer's own, nested and named as in weights.store.
+"""
+
+import math
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from litemedsam_jax.config import TinyViTConfig
+from litemedsam_jax.models.cpu_ops import shifted_sum
+from litemedsam_jax.models.layers import Array, attend_transposed, merge_windows, partition_windows
+from litemedsam_jax.models.normalisation import normalise_rows
+from litemedsam_jax.models.tiny_vit import offset_index
+
+Params = dict[str, Any]
+
+_TRANSFORMED_ROWS = 32  # at a time in whole blocks: less memory, no time
+_LAYER_NORM_EPSILON, _NECK_EPSILON = 1e-5, 1e-6
+
+# erf(z) = z·P(z²)/Q(z²) for |z| <= 3.92, beyond which float32 knows only ±1. Fitted by least
+# squares, weighted anew until the largest error (1.6e-8) was evenly spread.
+_ERF_LIMIT = 3.92
+_ERF_P = (1.12837902, 0.192764714, 0.0530605701, 0.00386835651, 0.000287480242, 2.03473235e-06)
+_ERF_Q = (1.0, 0.504164946, 0.115084893, 0.0151723535, 0.0011881226, 3.80706588e-05)
+
+
+def first_stage(params: Params, config: TinyViTConfig, image: Array, inside: Array) -> Array:
+    """Stem, MBConv blocks and merging: image rows (1, 2n + 1 + 2·depth, S, 3) -> (1, n, S/2, C)."""
+    stem, stage = params["patch_embed"], params["layers_0"]
+    x = _unit(stem["seq_2"], gelu(_unit(stem["seq_0"], image)))
+    for block in range(config.stages[0].depth):
+        x = _mbconv(stage[f"blocks_{block}"], x, inside)
+        inside = inside[:, 1:-1]
+    return merge(stage["downsample"], x, inside, config.stages[0].downsample_stride or 1)
+
+
+def _mbconv(params: Params, x: Array, inside: Array) -> Array:
+    """(1, R, W, C) -> (1, R - 2, W, C): expand, depthwise 3x3, project, add, GELU."""
+    y = gelu(_depthwise(params["conv2"]["c"], _widen(params["conv1"], x, inside)))
+    return gelu(x[:, 1:-1] + _unit(params["conv3"], y))
+
+
+def merge(params: Params, x: Array, inside: Array, stride: int) -> Array:
+    """Patch merging: (1, stride·(n - 1) + 3, W, C) -> (1, n, W/stride, C')."""
+    y = _depthwise(params["conv2"]["c"], _widen(params["conv1"], x, inside), stride)
+    return _unit(params["conv3"], gelu(y))
+
+
+def attend(
+    params: Params, x: Array, inside: Array, heads: int, window: int, shift: bool = True
+) -> Array:
+    """x plus its window attention, for whole rows of windows (1, k·window, W, C).
+
+    Outside of the image lie what torch's padding becomes by its LayerNorm and `qkv`: with the
+    LayerNorm folded, the bias of `qkv` alone. `shift` as in layers.attend_transposed.
+    """
+    _, height, width, dim = x.shape
+    padded_width = -(-width // window) * window
+    qkv = _linear(params["attn"]["qkv"], _normalise(x))
+    qkv = jnp.pad(qkv, ((0, 0), (0, 0), (0, padded_width - width), (0, 0)))
+    real = (inside > 0)[:, :, None, None] & (jnp.arange(padded_width) < width)[:, None]
+    qkv = jnp.where(real, qkv, params["attn"]["qkv"]["bias"])
+    qkv = partition_windows(qkv, window).reshape(-1, window**2, heads, 3, dim // heads)
+    q = qkv[..., 0, :].transpose(0, 2, 1, 3)  # (windows, h, w², d)
+    k = qkv[..., 1, :].transpose(0, 2, 1, 3)
+    v = qkv[..., 2, :].transpose(0, 2, 3, 1)  # (windows, h, d, w²)
+    bias = params["attn"]["attention_biases"][:, offset_index(window)]
+    y = attend_transposed(q, k, v, bias, shift)
+    y = y.transpose(0, 3, 1, 2).reshape(-1, window**2, dim)
+    y = merge_windows(y, window, height, padded_width)[:, :, :width]
+    return x + _linear(params["attn"]["proj"], y)
+
+
+def transform(params: Params, x: Array) -> Array:
+    """The rest of a block, (1, R + 2, W, C) -> (1, R, W, C): depthwise 3x3, then MLP (residual).
+
+    Rows beyond the image's edges must be zeros.
+    """
+    x = jnp.pad(x, ((0, 0), (0, 0), (1, 1), (0, 0)))
+    x = _depthwise(params["local_conv"]["c"], x)
+    hidden = gelu(_linear(params["mlp"]["fc1"], _normalise(x)))
+    return x + _linear(params["mlp"]["fc2"], hidden)
+
+
+def block(params: Params, x: Array, heads: int, window: int, shift: bool = True) -> Array:
+    """`attend` and `transform` of a whole grid (1, S, S, C)."""
+    size = x.shape[1]
+    y = attend(params, *_around(x, 0, -size % window), heads, window, shift)
+    y, _ = _around(y[:, :size], 1, 1)
+    rows = math.gcd(size, _TRANSFORMED_ROWS)
+    parts = [transform(params, y[:, i : i + rows + 2]) for i in range(0, size, rows)]
+    return jnp.concatenate(parts, axis=1)
+
+
+def neck(params: Params, x: Array) -> Array:
+    """SAM's neck, of whole images: 1x1, LayerNorm, 3x3, LayerNorm."""
+    x = _product(x, params["neck_0"]["kernel"][0, 0])
+    x = _affine(params["neck_1"], normalise_rows(x, _NECK_EPSILON))
+    numbers = ("NHWC", "HWIO", "NHWC")
+    kernel = params["neck_2"]["kernel"]
+    x = lax.conv_general_dilated(x, kernel, (1, 1), [(1, 1)] * 2, dimension_numbers=numbers)
+    return _affine(params["neck_3"], normalise_rows(x, _NECK_EPSILON))
+
+
+def encode(params: Params, config: TinyViTConfig, image: Array) -> Array:
+    """Images (1, S, S, 3) -> embedding (1, G, G, C): every layer on the whole, in one program."""
+    reach = config.stages[0].depth + 1
+    x = first_stage(params, config, *_around(image, reach, reach))
+    for index, stage in enumerate(config.stages[1:], start=1):
+        layers = params[f"layers_{index}"]
+        for number in range(stage.depth):
+            x = block(layers[f"blocks_{number}"], x, stage.heads, stage.window)
+        if stage.downsample_stride is not None:
+            x = merge(layers["downsample"], *_around(x, 1, 1), stage.downsample_stride)
+    return neck(params, x)
+
+
+def _around(x: Array, above: int, below: int) -> tuple[Array, Array]:
+    """x with rows beyond the image's edges, and `inside`."""
+    inside = jnp.pad(jnp.ones((1, x.shape[1])), ((0, 0), (above, below)))
+    return jnp.pad(x, ((0, 0), (above, below), (0, 0), (0, 0))), inside
+
+
+def gelu(x: Array, keep: Array | None = None) -> Array:
+    """GELU in its exact form, 0 where `keep` is False.
+
+    The division comes last: XLA stores what a division makes instead of making it anew for each
+    of a convolution's nine shifts, as it does with sums and products.
+    """
+    z = jnp.clip(x * np.float32(0.5**0.5), -_ERF_LIMIT, _ERF_LIMIT)
+    numerator, denominator = _polynomial(_ERF_P, z * z), _polynomial(_ERF_Q, z * z)
+    dividend = x * 0.5 * (denominator + z * numerator)
+    if keep is not None:
+        dividend = jnp.where(keep, dividend, 0)
+    return dividend / denominator
+
+
+def _polynomial(coefficients: tuple[float, ...], x: Array) -> Array:
+    value = jnp.full_like(x, coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        value = value * x + coefficient
+    return value
+
+
+def _widen(params: Params, x: Array, inside: Array) -> Array:
+    """1x1 convolution and GELU, with a column of zeros at both sides and zeros beyond the image."""
+    x = jnp.pad(x, ((0, 0), (0, 0), (1, 1), (0, 0)))
+    columns = jnp.arange(x.shape[2])
+    keep = (inside > 0)[:, :, None, None] & ((columns > 0) & (columns < x.shape[2] - 1))[:, None]
+    return gelu(_unit(params, x), keep)
+
+
+def _depthwise(params: Params, x: Array, stride: int = 1) -> Array:
+    """Depthwise 3x3 without padding."""
+    return shifted_sum(x, params["kernel"][:, :, 0], stride, 0) + params["bias"]
+
+
+def _unit(params: Params, x: Array) -> Array:
+    """A 1x1 convolution into which its BatchNorm was folded."""
+    return _product(x, params["c"]["kernel"][0, 0]) + params["c"]["bias"]
+
+
+def _linear(params: Params, x: Array) -> Array:
+    return _product(x, params["kernel"]) + params["bias"]
+
+
+def _affine(params: Params, x: Array) -> Array:
+    return x * params["scale"] + params["bias"]
+
+
+def _normalise(x: Array) -> Array:
+    return normalise_rows(x, _LAYER_NORM_EPSILON)
+
+
+def _product(x: Array, kernel: Array) -> Array:
+    """x (..., C) times kernel (C, O), as a 1x1 convolution.
+
+    To XLA it is the same matrix product in the end, but only after the pass that hands products to
+    YNNPACK. That pass is right for attention (5.6 instead of 15 ms) and wrong here: it
+    materialises what is broadcast around the product (34 instead of 22 ms).
+    """
+    numbers = ("NHWC", "HWIO", "NHWC")
+    rows = x.reshape(1, 1, -1, x.shape[-1])
+    rows = lax.conv_general_dilated(
+        rows, kernel[None, None], (1, 1), "VALID", dimension_numbers=numbers
+    )
+    return rows.reshape(*x.shape[:-1], kernel.shape[-1])

@@ -1,0 +1,96 @@
+"""Overlays: what is drawn, where, and always the same."""
+
+import cv2
+import numpy as np
+import pytest
+
+from litemedsam_jax.drawing import animation, overlay
+
+
+@pytest.fixture
+def volume():
+    """A (20, 60, 80) volume, its labels and boxes; label 2 reaches slices 4 to 7 alone."""
+    image = np.random.default_rng(0).integers(0, 120, (20, 60, 80), np.uint8)
+    segs = np.zeros(image.shape, np.uint8)
+    segs[2:17, 10:30, 10:30], segs[4:8, 35:55, 40:70] = 1, 2
+    return image, np.array([[10, 10, 2, 29, 29, 16], [40, 35, 4, 69, 54, 7]]), segs
+
+
+def test_contours_and_boxes_have_their_label_s_colour():
+    image, segs = np.zeros((100, 100, 3), np.uint8), np.zeros((100, 100), np.uint8)
+    segs[20:60, 30:70] = 2
+    drawn = overlay.overlay(image, segs, np.array([[5, 5, 9, 9], [30, 20, 69, 59]]), fill=0)
+    assert drawn.shape == image.shape and drawn.dtype == np.uint8
+    np.testing.assert_allclose(drawn[40, 30], overlay.colour(2), atol=9)  # antialiased
+    np.testing.assert_allclose(drawn[5, 7], overlay.colour(1), atol=30)
+    assert not drawn[40, 50].any()  # inside, where nothing is filled
+    assert not image.any()  # the input stays as it was
+
+
+def test_colours_differ_and_repeat_after_twenty():
+    colours = [overlay.colour(label) for label in range(1, 21)]
+    assert len(set(colours)) == 20
+    assert overlay.colour(21) == overlay.colour(1)
+
+
+def test_the_same_case_gives_the_same_bytes(tmp_path, volume):
+    for name in ("a", "b"):
+        overlay.write_overlay(tmp_path / f"{name}.png", *volume, [1.0, 1.0, 3.0])
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_spacing_sets_the_proportions():
+    image = np.zeros((100, 100), np.uint8)
+    square = overlay.case_overlay(image, None, None)
+    tall = overlay.case_overlay(image, None, image, [1.0, 2.0])
+    # Two panels beside each other: half as wide at the same height.
+    assert tall.shape[0] == square.shape[0]
+    assert tall.shape[1] == pytest.approx(square.shape[1] / 2, abs=10)
+
+
+def test_slices_hold_the_middle_of_the_boxed_range(volume):
+    image, boxes, segs = volume
+    assert overlay.middle_slice(image, boxes, segs) == 9
+    assert 9 in overlay._slices(image, boxes, segs, 4)
+    assert overlay._slices(image[:1], np.array([[1, 1, 0, 5, 5, 0]]), segs[:1], 4) == [0]
+
+
+def test_boxes_are_drawn_only_where_they_reach(volume):
+    flat = overlay.boxes_on_slice(volume[1], 10)
+    assert np.isfinite(flat[0]).all() and np.isnan(flat[1]).all()
+
+
+@pytest.mark.parametrize("shape", [(30, 40), (30, 40, 3), (5, 30, 40), (5, 30, 40, 3), (3, 30, 3)])
+def test_every_kind_of_case_is_drawn(tmp_path, shape):
+    volume = shape in ((5, 30, 40), (5, 30, 40, 3), (3, 30, 3))
+    grid = shape[:3] if volume else shape[:2]
+    segs = np.zeros(grid, np.uint16)
+    segs[..., 5:9, 1:3] = 300
+    box = [[1, 5, 0, 2, 8, 2]] if volume else [[1, 5, 2, 8]]
+    image = np.random.default_rng(0).random(shape, np.float32) * 900
+    path = tmp_path / "case.png"
+    overlay.write_overlay(path, image, np.array(box), segs, gts=segs, names=["a", "b"])
+    assert cv2.imread(str(path)).ndim == 3
+    assert [p.name for p in tmp_path.iterdir()] == ["case.png"]
+
+
+def test_many_labels_do_not_break_the_legend():
+    segs = np.arange(400).reshape(20, 20)
+    assert overlay.case_overlay(np.zeros((20, 20), np.uint8), None, segs).shape[2] == 3
+
+
+def test_scrolls_show_every_slice(tmp_path, volume):
+    from PIL import Image
+
+    image, boxes, segs = volume
+    frames = list(animation.scroll(image[:6], boxes, segs[:6]))
+    assert len(frames) == 6 and len({frame.shape for frame in frames}) == 1
+    animation.write_scroll(tmp_path / "a.gif", iter(frames))
+    with Image.open(tmp_path / "a.gif") as gif:
+        assert gif.n_frames == 6
+    animation.write_scroll(tmp_path / "a.mp4", iter(frames))
+    film = cv2.VideoCapture(str(tmp_path / "a.mp4"))
+    assert int(film.get(cv2.CAP_PROP_FRAME_COUNT)) == 6
+    film.release()
+    with pytest.raises(ValueError, match=r"\.gif or \.mp4"):
+        animation.write_scroll(tmp_path / "a.avi", iter(frames))
