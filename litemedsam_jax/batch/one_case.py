@@ -13,8 +13,7 @@ from litemedsam_jax.process import keep_memory
 from litemedsam_jax.weights.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from litemedsam_jax.batch.image_files import OpenFile
-    from litemedsam_jax.imaging.image_case import FileOptions
+    from litemedsam_jax.imaging.image_case import FileOptions, ImageCase
     from litemedsam_jax.inference.predictor import LiteMedSAM
 
 
@@ -46,7 +45,7 @@ def output_name(path: Path) -> str:
     """What the masks of a case are called: an npz's name, an image file's kind."""
     if is_npz(path):
         return path.name
-    from litemedsam_jax.imaging.image_case import output_name as name_of_labels
+    from litemedsam_jax.imaging.label_files import output_name as name_of_labels
 
     return name_of_labels(path)
 
@@ -74,16 +73,16 @@ class Segmenter:
             if self._loaded is not None:
                 keep_memory()  # there are several cases
             self._model()  # its programs load while the case is read
-            file = None if is_npz(path) else _open_file(path, self.options)
-            case = file.case if file else read_case(path, self.options.prompts)
+            image = None if is_npz(path) else _read_image_case(path, self.options)
+            case = image.case if image else read_case(path, self.options.prompts)
             segs = self._segment(case)
-            self._write(path, case, file, segs)
+            self._write(path, case, image, segs)
             seconds = time.perf_counter() - start
             if self.options.overlays is not None:
                 _write_overlay(
                     self.options.overlays / f"{case.name}.{self.options.overlay_format}",
                     case,
-                    file,
+                    image,
                     segs,
                 )
         except (CheckpointError, ModuleNotFoundError):
@@ -119,14 +118,14 @@ class Segmenter:
             self._loaded = LiteMedSAM.from_pretrained(self.options.weights, self.options.device)
         return self._loaded
 
-    def _write(self, path: Path, case: Case, file: "OpenFile | None", segs: np.ndarray) -> None:
-        if file is None:
+    def _write(self, path: Path, case: Case, image: "ImageCase | None", segs: np.ndarray) -> None:
+        if image is None:
             write_arrays(self.options.outputs / path.name, **self._outputs(case, segs))
             return
-        from litemedsam_jax.batch.image_files import write_masks
+        from litemedsam_jax.imaging.label_files import write_labels
 
         dicom_seg = self.options.files is not None and self.options.files.dicom_seg
-        write_masks(file, segs, self.options.outputs, dicom_seg)
+        write_labels(image, segs, self.options.outputs, dicom_seg)
 
     def _outputs(self, case: Case, segs: np.ndarray) -> dict[str, np.ndarray]:
         outputs = {"segs": segs}
@@ -137,19 +136,17 @@ class Segmenter:
         return outputs
 
 
-def _open_file(path: Path, options: BatchOptions) -> "OpenFile":
-    from litemedsam_jax.batch.image_files import open_file
+def _read_image_case(path: Path, options: BatchOptions) -> "ImageCase":
+    from litemedsam_jax.imaging.image_case import read_image_case
 
-    return open_file(path, options.files)
+    return read_image_case(path, options.files)
 
 
-def _write_overlay(path: Path, case: Case, file: "OpenFile | None", segs: np.ndarray) -> None:
-    if file is not None:
-        from litemedsam_jax.batch.image_files import draw
-
-        draw(path, file, segs)
-        return
+def _write_overlay(path: Path, case: Case, image: "ImageCase | None", segs: np.ndarray) -> None:
     from litemedsam_jax.drawing.animation import write_case
 
-    more = {"gts": case.gts, "direction": case.direction}
+    names = None
+    if image is not None:
+        names = [f"{box}: label {label}" for box, label in enumerate(image.labels, start=1)]
+    more = {"gts": case.gts, "direction": case.direction, "names": names}
     write_case(path, case.image, case.boxes, segs, case.spacing, **more)

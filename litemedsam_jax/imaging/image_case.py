@@ -1,4 +1,4 @@
-"""Segmenting files as they are found: image files and boxes in, label files of their kind out.
+"""Any image file and its boxes as a case that can be segmented.
 
 SimpleITK and Pillow are imported only for the files that need them.
 """
@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from litemedsam_jax.files import replacing
 from litemedsam_jax.imaging import file_kinds
+from litemedsam_jax.imaging.case import Case, CaseError, check_case
 from litemedsam_jax.imaging.geometry import Geometry
 from litemedsam_jax.imaging.intensity import IntensityOptions, to_uint8
-from litemedsam_jax.imaging.labels import rename_labels
 
 # What people put at the end of an image's name and leave out of its mask's, or exchange.
 _IMAGE_ENDINGS = ("_0000", "_image", "_img", "_images")
@@ -45,50 +44,64 @@ class FileOptions:
 
 
 @dataclass(frozen=True)
-class FileCase:
-    """A case read from an image file.
+class ImageCase:
+    """An image file and its boxes, read and checked.
 
-    imgs: uint8 (H, W, 3) for pictures, (D, H, W) or (D, H, W, 3) for volumes. boxes: (N, 4) or
-    (N, 6), inclusive voxel indices, as given (neither ordered nor clipped). labels: the label that
-    each box's mask should bear, 1 ... N unless the boxes came from a label file. geometry: None for
-    pictures. notes: what was guessed on the way.
+    Attributes:
+        path: The image file, or the folder of a DICOM series.
+        case: What is segmented.
+        labels: (N,) the label of each box's mask, 1 ... N unless the boxes came from a label file.
+        geometry: The volume's grid, onto which masks are written; None for 2D images.
     """
 
     path: Path
-    name: str
-    imgs: np.ndarray
-    boxes: np.ndarray
+    case: Case
     labels: np.ndarray
     geometry: Geometry | None = None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def spacing(self) -> np.ndarray | None:
-        """x, y, z in mm; None for pictures."""
-        return None if self.geometry is None else np.array(self.geometry.spacing)
 
 
-def read_case_from_file(path: str | Path, options: FileOptions) -> FileCase:
-    """Reads an image file (or a DICOM folder) and its boxes as arrays that can be segmented.
+def read_image_case(path: str | Path, options: FileOptions | None) -> ImageCase:
+    """Reads an image file (or a DICOM folder) and its boxes.
 
-    Raises ValueError or FileNotFoundError, told for people.
+    Args:
+        path: A 2D image, a volume, or the folder of a DICOM series.
+        options: Where its boxes are; None: nobody said.
+
+    Raises:
+        CaseError: Anything about the file or its boxes that does not fit.
+        FileNotFoundError: One of them is missing.
     """
     path = Path(path)
+    if options is None:
+        raise CaseError(
+            "an image file needs boxes: --boxes FILE or DIR (JSON, CSV or a mask to take them from)"
+        )
+    try:
+        return _read(path, options)
+    except ValueError as error:
+        raise CaseError(str(error)) from error
+    except ModuleNotFoundError as error:
+        raise CaseError(
+            f"{path.name} needs the package {error.name}: pip install 'litemedsam-jax[tools]'"
+        ) from error
+
+
+def _read(path: Path, options: FileOptions) -> ImageCase:
     kind = file_kinds.kind_of(path)
     name = file_kinds.stem_of(path)
     if kind not in ("picture", "volume", "dicom"):
         raise ValueError(
             f"{path}: is no image file; expected one of {', '.join(file_kinds.SUFFIXES)}"
         )
-    found = find_boxes(path, options.boxes)
+    source = find_boxes(path, options.boxes)
     if kind == "picture":
         from litemedsam_jax.imaging import images_2d
 
-        imgs = images_2d.read_picture(path)
-        prompts, labels = _prompts(found, name, options, imgs.shape[:2], None)
-        if prompts.shape[1] != 4:
-            raise ValueError(f"{found}: a picture's boxes have 4 numbers, these have 6")
-        return FileCase(path, name, imgs, prompts, labels)
+        image = images_2d.read_picture(path)
+        boxes, labels = _prompts(source, name, options, image.shape[:2], None)
+        if boxes.shape[1] != 4:
+            raise ValueError(f"{source}: a picture's boxes have 4 numbers, these have 6")
+        return ImageCase(path, check_case(name, image, boxes=boxes), labels)
     from litemedsam_jax.imaging import volumes
 
     volume = volumes.read_volume(path)
@@ -97,46 +110,14 @@ def read_case_from_file(path: str | Path, options: FileOptions) -> FileCase:
     if intensity.modality == "auto" and volume.array.ndim == 3:
         intensity, notes = _guess(volume.array, intensity)
     try:
-        imgs = to_uint8(volume.array, intensity) if volume.array.ndim == 3 else volume.array
+        image = to_uint8(volume.array, intensity) if volume.array.ndim == 3 else volume.array
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    prompts, labels = _prompts(found, name, options, imgs.shape[:3], volume.geometry)
-    boxes = _with_slices(prompts, imgs)
-    return FileCase(path, name, imgs, boxes, labels, volume.geometry, notes)
-
-
-def output_name(path: str | Path) -> str:
-    """What an input's labels are called: its own name and kind; PNG for pictures, NIfTI for DICOM.
-
-    Formats of two files (.mhd, .nhdr) become their one-file kin.
-    """
-    kind, suffix = file_kinds.kind_of(path), file_kinds.suffix_of(path)
-    if kind == "picture":
-        return f"{file_kinds.stem_of(path)}.png"
-    one_file = {".nhdr": ".nrrd", ".mhd": ".mha", ".dcm": ".nii.gz", "": ".nii.gz"}
-    return file_kinds.stem_of(path) + one_file.get(suffix, suffix)
-
-
-def write_labels_like(case: FileCase, segs: np.ndarray, folder: str | Path) -> Path:
-    """Writes masks (H, W) or (D, H, W) on the input's exact grid, in its kind; returns the path.
-
-    Mask k (of box k) becomes `case.labels[k - 1]`. Raises ValueError where that would replace the
-    image itself.
-    """
-    path = Path(folder) / output_name(case.path)
-    if path.resolve() == case.path.resolve():
-        raise ValueError(f"{path}: the masks would replace the image; give another output folder")
-    labels = rename_labels(segs, case.labels)
-    if case.geometry is None:
-        from litemedsam_jax.imaging import images_2d
-
-        with replacing(path) as beside:
-            beside.write_bytes(images_2d.encode_labels(labels).tobytes())
-    else:
-        from litemedsam_jax.imaging import volumes
-
-        volumes.write_volume(path, labels, case.geometry)
-    return path
+    geometry = volume.geometry
+    boxes, labels = _prompts(source, name, options, image.shape[:3], geometry)
+    case = check_case(name, image, np.array(geometry.spacing), boxes=_with_slices(boxes, image))
+    case = replace(case, warnings=(*notes, *case.warnings), direction=np.array(geometry.direction))
+    return ImageCase(path, case, labels, geometry)
 
 
 def find_boxes(image: Path, source: Path) -> Path:

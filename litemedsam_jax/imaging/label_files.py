@@ -1,0 +1,66 @@
+"""Masks as label files of their image's kind, on its grid."""
+
+from pathlib import Path
+
+import numpy as np
+
+from litemedsam_jax.files import replacing
+from litemedsam_jax.imaging import file_kinds
+from litemedsam_jax.imaging.case import CaseError
+from litemedsam_jax.imaging.image_case import ImageCase
+from litemedsam_jax.imaging.labels import rename_labels
+
+
+def output_name(path: str | Path) -> str:
+    """What an input's labels are called: its own name and kind; PNG for pictures, NIfTI for DICOM.
+
+    Formats of two files (.mhd, .nhdr) become their one-file kin.
+    """
+    kind, suffix = file_kinds.kind_of(path), file_kinds.suffix_of(path)
+    if kind == "picture":
+        return f"{file_kinds.stem_of(path)}.png"
+    one_file = {".nhdr": ".nrrd", ".mhd": ".mha", ".dcm": ".nii.gz", "": ".nii.gz"}
+    return file_kinds.stem_of(path) + one_file.get(suffix, suffix)
+
+
+def write_labels(
+    image: ImageCase, segs: np.ndarray, folder: str | Path, dicom_seg: bool = False
+) -> Path:
+    """Writes masks on the image's exact grid, in its kind.
+
+    Args:
+        image: What was segmented.
+        segs: (H, W) or (D, H, W); mask k (of box k) becomes `image.labels[k - 1]`.
+        folder: Where to; the file's name follows from the image's.
+        dicom_seg: Also write a DICOM SEG object of a DICOM series.
+
+    Returns:
+        The path of the label file.
+
+    Raises:
+        CaseError: That would replace the image itself, or the masks cannot be written so.
+    """
+    try:
+        return _write(image, rename_labels(segs, image.labels), Path(folder), dicom_seg)
+    except ValueError as error:
+        raise CaseError(str(error)) from error
+
+
+def _write(image: ImageCase, labels: np.ndarray, folder: Path, dicom_seg: bool) -> Path:
+    path = folder / output_name(image.path)
+    if path.resolve() == image.path.resolve():
+        raise ValueError(f"{path}: the masks would replace the image; give another output folder")
+    if image.geometry is None:
+        from litemedsam_jax.imaging import images_2d
+
+        with replacing(path) as beside:
+            beside.write_bytes(images_2d.encode_labels(labels).tobytes())
+        return path
+    from litemedsam_jax.imaging import volumes
+
+    volumes.write_volume(path, labels, image.geometry)
+    if dicom_seg and image.path.is_dir():
+        from litemedsam_jax.imaging import dicom
+
+        dicom.write_dicom_seg(image.path, labels, folder / f"{image.case.name}.dcm")
+    return path
