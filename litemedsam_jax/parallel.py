@@ -1,21 +1,33 @@
 """One function over many items in processes: results as they come, none taking down the rest."""
 
-import multiprocessing
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from typing import Generic, TypeVar
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+from litemedsam_jax.progress import Progress
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_INTERRUPTED = 130  # the exit status after Ctrl-C, by custom
+_KILLED = (
+    "not done: a worker process was killed (out of memory?); run again with a smaller -num_workers"
+)
+_POLL_SECONDS = 0.5
 
+
+@dataclass(frozen=True)
 class Outcome(Generic[Item, Result]):
     """What became of one item: a result, or an error as a sentence."""
 
-    def __init__(self, item: Item, result: Result | None, error: str | None):
-        self.item, self.result, self.error = item, result, error
+    item: Item
+    result: Result | None
+    error: str | None
 
 
 def run_each(
@@ -23,46 +35,89 @@ def run_each(
     items: Iterable[Item],
     workers: int,
     what: str = "cases",
+    progress: Progress | None = None,
 ) -> Iterator[Outcome[Item, Result]]:
-    """Yields an outcome per item, in order of completion, with a progress bar on stderr.
+    """Yields an outcome per item, in order of completion, and shows how many are done.
 
-    workers: processes (spawned, so `function` must be importable); 1 works in this one. Any
-    exception of `function` becomes that item's error.
+    Args:
+        function: any exception of it becomes that item's error. See `outcomes`.
+        workers: processes; 1 works in this one.
+        what: the items are, in the plural.
+        progress: where it is shown; by default on standard error.
     """
-    from tqdm import tqdm
-
     items = list(items)
-    outcomes = (
-        (_attempt(function, item) for item in items)
-        if workers <= 1 or len(items) <= 1
-        else _in_processes(function, items, min(workers, len(items)))
-    )
-    # A bar in a log file is noise: only its last state is of use there.
-    interval = 0.1 if sys.stderr.isatty() else float("inf")
-    yield from tqdm(outcomes, total=len(items), unit=f" {what}", mininterval=interval)
+    with progress or Progress(what) as shown:
+        shown.begin(len(items))
+        for outcome in outcomes(function, items, workers):
+            shown.advance()
+            yield outcome
 
 
-def _in_processes(function, items, workers: int) -> Iterator[Outcome]:
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        yield from _collect(pool, function, items)
+def outcomes(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    workers: int,
+    *,
+    fatal: tuple[type[Exception], ...] = (),
+    on_wait: Callable[[], object] = lambda: None,
+) -> Iterator[Outcome[Item, Result]]:
+    """Yields an outcome per item, in order of completion.
+
+    A process that dies fails the items that it and its pool have not finished; Ctrl-C and `fatal`
+    errors end all processes first.
+
+    Args:
+        function: sent to each process once, so it must be importable or an importable object's
+            method; what the object holds from one item to the next stays in its process.
+        workers: processes; 1, or a single item, works in this one.
+        fatal: exceptions after which no other item would fare better: raised. Any other one
+            becomes the item's error.
+        on_wait: called about twice a second while other processes work.
+    """
+    items = list(items)
+    attempt = partial(_attempt, function, fatal)
+    if workers <= 1 or len(items) <= 1:
+        yield from map(attempt, items)
+        return
+    yield from _in_processes(attempt, items, min(workers, len(items)), on_wait)
 
 
-def _collect(pool: Executor, function, items) -> Iterator[Outcome]:
-    tasks = {pool.submit(_attempt, function, item): item for item in items}
-    for task in as_completed(tasks):
-        try:
-            yield task.result()
-        except BrokenProcessPool:
-            reason = (
-                "not done, a worker process was killed (out of memory?); try a smaller -num_workers"
-            )
-            yield Outcome(tasks[task], None, reason)
+def _in_processes(
+    attempt: Callable[[Any], Outcome], items: list, workers: int, on_wait: Callable[[], object]
+) -> Iterator[Outcome]:
+    from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+    from multiprocessing import get_context
+    from queue import Empty, SimpleQueue
+
+    finished: SimpleQueue[Future] = SimpleQueue()
+    # Spawned, not forked: XLA's threads do not survive a fork.
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start, (attempt,))
+    try:
+        with _interrupts_held_back():  # by the processes too, until they can answer
+            tasks = {pool.submit(_work, item): item for item in items}
+        for task in tasks:
+            task.add_done_callback(finished.put)
+        left = len(tasks)
+        while left:
+            try:
+                task = finished.get(timeout=_POLL_SECONDS)
+            except Empty:
+                on_wait()
+                continue
+            left -= 1
+            try:
+                yield task.result()
+            except BrokenExecutor:
+                yield Outcome(tasks[task], None, _KILLED)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _attempt(function, item) -> Outcome:
+def _attempt(function, fatal: tuple[type[Exception], ...], item) -> Outcome:
     try:
         return Outcome(item, function(item), None)
+    except fatal:
+        raise
     except MemoryError:
         return Outcome(item, None, "not enough memory for it; try a smaller -num_workers")
     except Exception as error:  # whatever a file provokes, the other files go on
@@ -76,3 +131,46 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, ValueError | OSError):
         return str(error)
     return f"{type(error).__name__}: {error}"
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+# Of a worker process.
+_worker_attempt: Callable[[Any], Outcome]
+_busy = False
+
+
+def _start(attempt: Callable[[Any], Outcome]) -> None:
+    global _worker_attempt
+    signal.signal(signal.SIGINT, _interrupt)
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    _worker_attempt = attempt
+
+
+def _interrupt(*_: Any) -> None:
+    """Ctrl-C reaches every process of a terminal. The first one reports it, these just end."""
+    if _busy:
+        raise KeyboardInterrupt  # so that no half file stays
+    os._exit(_INTERRUPTED)
+
+
+def _work(item: Any) -> Outcome:
+    global _busy
+    _busy = True
+    try:
+        return _worker_attempt(item)
+    except KeyboardInterrupt:
+        os._exit(_INTERRUPTED)  # at once: XLA's threads do not survive an orderly exit
+    finally:
+        _busy = False

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from litemedsam_jax.batch.one_case import (
+    FATAL,
     BatchOptions,
     CaseResult,
     Segmenter,
@@ -16,6 +17,8 @@ from litemedsam_jax.batch.one_case import (
 from litemedsam_jax.files import one_line, remove_stale
 from litemedsam_jax.imaging import file_kinds
 from litemedsam_jax.imaging.case import CaseError
+from litemedsam_jax.parallel import outcomes
+from litemedsam_jax.progress import Counter, Progress, SharedCounter
 
 
 @dataclass
@@ -27,18 +30,18 @@ class Summary:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def find_cases(folder: Path) -> list[Path]:
+def list_cases(folder: Path) -> list[Path]:
     """The folder's cases, by name, not its subfolders': npz, image files, DICOM series.
 
     A file, or a DICOM series' folder, is the one case.
 
     Raises:
-        CaseError: there is no such folder, or nothing in it.
+        CaseError: There is no such folder, or nothing in it.
     """
     try:
         found = file_kinds.cases_in(folder)
         if folder.is_dir() and found != [folder]:
-            # A folder named as a case is told of, not passed over.
+            # A folder named as a case is reported, not passed over.
             found = sorted({*found, *(path for path in folder.glob("[!.]*.npz"))})
     except FileNotFoundError:
         raise CaseError(f"{folder}: there is no such folder of cases") from None
@@ -51,25 +54,34 @@ def find_cases(folder: Path) -> list[Path]:
 _print = functools.partial(print, flush=True)
 
 
-def segment_folder(options: BatchOptions, log: Callable[[str], None] = _print) -> Summary:
+def segment_folder(
+    options: BatchOptions,
+    log: Callable[[str], None] = _print,
+    progress: Progress | None = None,
+    make_segmenter: Callable[[BatchOptions, Counter], Segmenter] = Segmenter,
+) -> Summary:
     """Segments every case of a folder; times go to `efficiency.csv` beside the masks, as they come.
 
     A shard's cases follow from the names in the folder alone, and its times have a table of their
     own: N processes with the same folders make all masks, each of them once. A case that cannot be
-    used is told in one line and the next one runs.
+    used is reported in one line and the next one runs.
+
+    Args:
+        options: What to do, and where.
+        log: Takes a line for each case, and its warnings.
+        progress: Shows the slices of volumes under way; by default nothing does.
+        make_segmenter: What segments the cases.
+
+    Returns:
+        How the cases went.
 
     Raises:
-        CaseError: there are no cases, or the masks would replace them. CheckpointError: the
-            weights cannot be used.
-        OSError: nothing can be written to the folder of masks.
+        CaseError: There are no cases, or the masks would replace them.
+        CheckpointError: The weights cannot be used.
+        OSError: Nothing can be written to the folder of masks.
     """
     paths = _cases_to_do(options)
-    options.outputs.mkdir(parents=True, exist_ok=True)
-    if any(is_npz(path) and options.outputs.samefile(path.parent) for path in paths):
-        raise CaseError(f"{options.outputs}: the masks would replace the cases; give another -o")
-    for folder in (options.outputs, options.overlays):
-        if folder is not None:
-            remove_stale(folder)
+    _prepare_folders(options, paths)
     summary = Summary()
     if options.skip_existing:
         there = {path for path in paths if (options.outputs / output_name(path)).exists()}
@@ -78,52 +90,88 @@ def segment_folder(options: BatchOptions, log: Callable[[str], None] = _print) -
     times_name = "efficiency.csv"
     if options.shard is not None:
         times_name = "efficiency_{}_of_{}.csv".format(*options.shard)
-    times = _TimeTable(options.outputs / times_name, keep=options.skip_existing)
-    for number, (path, result) in enumerate(_results(options, paths), start=1):
-        progress = f"[{number}/{len(paths)}] {one_line(path.name)}"
-        for warning in result.warnings:
-            log(f"{progress}: warning: {warning}")
-        if result.error is not None:
-            summary.failed[path.name] = result.error
-            log(f"{progress}: FAILED: {result.error}")
-            continue
-        summary.done.append(path.name)
-        log(f"{progress}: {result.seconds:.2f} s")
-        try:
-            times.add(path.name, result.seconds)
-        except OSError as error:  # a full disk: the masks that are there stay good
-            summary.failed[times_name] = error.strerror or str(error)
+    times = TimeTable(options.outputs / times_name, keep=options.skip_existing)
+    with progress or Progress("slices", style="none") as shown:
+        results = _results(options, paths, shown, make_segmenter)
+        for number, (path, result) in enumerate(results, start=1):
+            shown.clear()
+            _report(result, f"[{number}/{len(paths)}] {one_line(path.name)}", log)
+            if result.error is not None:
+                summary.failed[path.name] = result.error
+                continue
+            summary.done.append(path.name)
+            try:
+                times.add(path.name, result.seconds)
+            except OSError as error:  # a full disk: the masks that are there stay good
+                summary.failed[times_name] = error.strerror or str(error)
     return summary
+
+
+def _prepare_folders(options: BatchOptions, paths: list[Path]) -> None:
+    options.outputs.mkdir(parents=True, exist_ok=True)
+    if any(is_npz(path) and options.outputs.samefile(path.parent) for path in paths):
+        raise CaseError(f"{options.outputs}: the masks would replace the cases; give another -o")
+    for folder in (options.outputs, options.overlays):
+        if folder is not None:
+            remove_stale(folder)
+
+
+def _report(result: CaseResult, name: str, log: Callable[[str], None]) -> None:
+    for warning in result.warnings:
+        log(f"{name}: warning: {warning}")
+    if result.error is not None:
+        log(f"{name}: FAILED: {result.error}")
+    else:
+        log(f"{name}: {result.seconds:.2f} s")
 
 
 def _cases_to_do(options: BatchOptions) -> list[Path]:
     """The folder's cases, or the shard's share of them."""
-    paths = find_cases(options.inputs)
+    paths = list_cases(options.inputs)
     if options.files is not None:
         from litemedsam_jax.imaging.image_case import without_boxes
 
         paths = without_boxes(paths, options.files.boxes)
     elif any(map(is_npz, paths)):
-        paths = [path for path in paths if is_npz(path)]  # a picture beside the cases is no case
+        paths = [path for path in paths if is_npz(path)]  # an image beside the cases is no case
     if options.shard is not None:
         index, count = options.shard
-        # Strides, not blocks: names sort by kind, and volumes take far longer than pictures.
+        # Strides, not blocks: names sort by kind, and volumes take far longer than 2D images.
         paths = paths[index::count]
     return paths
 
 
-def _results(options: BatchOptions, paths: list[Path]) -> Iterator[tuple[Path, CaseResult]]:
+def _results(
+    options: BatchOptions,
+    paths: list[Path],
+    progress: Progress,
+    make_segmenter: Callable[[BatchOptions, Counter], Segmenter],
+) -> Iterator[tuple[Path, CaseResult]]:
+    counter: Counter = progress
+
+    def refresh() -> None:
+        if isinstance(counter, SharedCounter):
+            progress.show(*counter.read())
+
     if options.workers > 1 and len(paths) > 1:
-        from litemedsam_jax.batch.worker_pool import run_in_processes
+        from multiprocessing import get_context
 
-        yield from run_in_processes(options, paths)
-        return
-    segmenter = Segmenter(options)
-    yield from ((path, segmenter.run(path)) for path in paths)
+        counter = SharedCounter(get_context("spawn"))
+    segment = make_segmenter(options, counter).run
+    for outcome in outcomes(segment, paths, options.workers, fatal=FATAL, on_wait=refresh):
+        yield outcome.item, outcome.result or CaseResult(error=outcome.error)
 
 
-class _TimeTable:
-    """`case,time` rows, each on disk as soon as it is known."""
+class TimeTable:
+    """`case,time` rows, each on disk as soon as it is known.
+
+    Args:
+        path: The CSV file.
+        keep: Whether rows that are there stay.
+
+    Raises:
+        OSError: It cannot be written; names the file.
+    """
 
     def __init__(self, path: Path, keep: bool):
         self._path = path
@@ -138,6 +186,7 @@ class _TimeTable:
                 self._write("a", header)
 
     def add(self, name: str, seconds: float) -> None:
+        """Adds a case's row. Raises OSError."""
         # Opened for each row: two processes may append to the same table.
         self._write("a", (name, f"{seconds:.4f}"))
 

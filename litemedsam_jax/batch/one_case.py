@@ -15,6 +15,11 @@ from litemedsam_jax.weights.errors import CheckpointError
 if TYPE_CHECKING:
     from litemedsam_jax.imaging.image_case import FileOptions, ImageCase
     from litemedsam_jax.inference.predictor import LiteMedSAM
+    from litemedsam_jax.progress import Counter
+
+
+# What no other case would survive either.
+FATAL = (CheckpointError, ModuleNotFoundError)
 
 
 @dataclass(frozen=True)
@@ -62,8 +67,9 @@ class CaseResult:
 class Segmenter:
     """Reads, segments and writes cases; loads the model with the first of them."""
 
-    def __init__(self, options: BatchOptions):
+    def __init__(self, options: BatchOptions, counter: "Counter | None" = None):
         self.options = options
+        self._counter = counter
         self._loaded: LiteMedSAM | None = None
 
     def run(self, path: Path) -> CaseResult:
@@ -85,8 +91,8 @@ class Segmenter:
                     image,
                     segs,
                 )
-        except (CheckpointError, ModuleNotFoundError):
-            raise  # no other case will fare better
+        except FATAL:
+            raise
         except CaseError as error:
             return CaseResult(error=str(error))
         except MemoryError:
