@@ -16,7 +16,7 @@ from litemedsam_jax.batch.one_case import (
 )
 from litemedsam_jax.files import one_line, remove_stale
 from litemedsam_jax.imaging import file_kinds
-from litemedsam_jax.imaging.case import CaseError
+from litemedsam_jax.imaging.errors import CaseError
 from litemedsam_jax.parallel import outcomes
 from litemedsam_jax.progress import Counter, Progress, SharedCounter
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from litemedsam_jax.files import one_line
-from litemedsam_jax.imaging.case import Case, CaseError, read_case, write_arrays
+from litemedsam_jax.imaging.case import Case, read_case
+from litemedsam_jax.imaging.errors import CaseError
+from litemedsam_jax.imaging.npz import write_npz
 from litemedsam_jax.process import keep_memory
 from litemedsam_jax.weights.errors import CheckpointError
 
@@ -126,7 +128,7 @@ class Segmenter:
 
     def _write(self, path: Path, case: Case, image: "ImageCase | None", segs: np.ndarray) -> None:
         if image is None:
-            write_arrays(self.options.outputs / path.name, **self._outputs(case, segs))
+            write_npz(self.options.outputs / path.name, **self._outputs(case, segs))
             return
         from litemedsam_jax.imaging.label_files import write_labels
 

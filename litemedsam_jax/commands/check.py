@@ -40,6 +40,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(path: Path, gts: Path | None) -> list[str]:
-    from litemedsam_jax.preparation.check import check_case
+    from litemedsam_jax.preparation.check import faults_of_case
 
-    return check_case(path, None if gts is None else gts / path.name)
+    return faults_of_case(path, None if gts is None else gts / path.name)

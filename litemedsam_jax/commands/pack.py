@@ -46,11 +46,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Packs; returns the exit status."""
     from litemedsam_jax.parallel import run_each
-    from litemedsam_jax.preparation.training_set import find_cases, plan_shards, write_shard
+    from litemedsam_jax.preparation.training_set import (
+        find_training_cases,
+        plan_shards,
+        write_shard,
+    )
 
     try:
         tasks = plan_shards(
-            find_cases(args.npz_dir, args.gts), args.output, args.shard_mb, args.all_slices
+            find_training_cases(args.npz_dir, args.gts), args.output, args.shard_mb, args.all_slices
         )
     except (OSError, ValueError) as error:
         return refuse("pack", error)

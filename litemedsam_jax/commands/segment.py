@@ -234,7 +234,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _report(summary: "Summary", options: "BatchOptions") -> None:
-    from litemedsam_jax.imaging.case import one_line
+    from litemedsam_jax.files import one_line
 
     skipped = f", {len(summary.skipped)} skipped" if summary.skipped else ""
     print(f"{len(summary.done)} segmented{skipped}, {len(summary.failed)} failed")

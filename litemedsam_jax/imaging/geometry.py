@@ -43,3 +43,27 @@ class Geometry:
             return False
         shift = np.abs(self.corners() - other.corners()).max()
         return bool(shift <= SAME_PLACE * min(self.spacing))
+
+
+def geometry_arrays(geometry: Geometry) -> dict[str, np.ndarray]:
+    """`spacing`, `origin` (3,) and `direction` (9,), as cases carry them: x, y, z, mm, LPS."""
+    return {
+        "spacing": np.array(geometry.spacing),
+        "origin": np.array(geometry.origin),
+        "direction": np.array(geometry.direction),
+    }
+
+
+def geometry_of(arrays: dict[str, np.ndarray], shape: tuple[int, ...]) -> Geometry:
+    """The grid of a case's (D, H, W) arrays; without `origin`, the axes start at 0, straight."""
+    depth, height, width = shape[:3]
+
+    def numbers(key: str, default: np.ndarray) -> tuple[float, ...]:
+        values = np.asarray(arrays.get(key, default), np.float64).ravel()
+        if values.size != default.size or not np.isfinite(values).all():
+            raise ValueError(f"{key} is {values.tolist()}; expected {default.size} numbers")
+        return tuple(values.tolist())
+
+    spacing, origin = numbers("spacing", np.ones(3)), numbers("origin", np.zeros(3))
+    direction = numbers("direction", np.eye(3))
+    return Geometry((width, height, depth), spacing, origin, direction)  # type: ignore[arg-type]

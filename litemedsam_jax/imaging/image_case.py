@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from litemedsam_jax.imaging import file_kinds
-from litemedsam_jax.imaging.case import Case, CaseError, check_case
+from litemedsam_jax.imaging.case import Case, make_case
+from litemedsam_jax.imaging.errors import CaseError
 from litemedsam_jax.imaging.geometry import Geometry
 from litemedsam_jax.imaging.intensity import IntensityOptions, to_uint8
 
@@ -101,7 +102,7 @@ def _read(path: Path, options: FileOptions) -> ImageCase:
         boxes, labels = _prompts(source, name, options, image.shape[:2], None)
         if boxes.shape[1] != 4:
             raise ValueError(f"{source}: a picture's boxes have 4 numbers, these have 6")
-        return ImageCase(path, check_case(name, image, boxes=boxes), labels)
+        return ImageCase(path, make_case(name, image, boxes=boxes), labels)
     from litemedsam_jax.imaging import volumes
 
     volume = volumes.read_volume(path)
@@ -115,7 +116,7 @@ def _read(path: Path, options: FileOptions) -> ImageCase:
         raise ValueError(f"{path}: {error}") from None
     geometry = volume.geometry
     boxes, labels = _prompts(source, name, options, image.shape[:3], geometry)
-    case = check_case(name, image, np.array(geometry.spacing), boxes=_with_slices(boxes, image))
+    case = make_case(name, image, np.array(geometry.spacing), boxes=_with_slices(boxes, image))
     case = replace(case, warnings=(*notes, *case.warnings), direction=np.array(geometry.direction))
     return ImageCase(path, case, labels, geometry)
 
@@ -165,7 +166,8 @@ def _prompts(
     shape: tuple[int, ...],
     geometry: Geometry | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    from litemedsam_jax.imaging import boxes as box_files
+    from litemedsam_jax.imaging import box_files
+    from litemedsam_jax.imaging.boxes import boxes_of_labels, objects_of
 
     if found.suffix.lower() in (".json", ".csv"):
         rows = box_files.read_boxes(found, name, geometry, options.units)
@@ -187,8 +189,8 @@ def _prompts(
         from litemedsam_jax.imaging.masks import keep_labels
 
         mask = keep_labels(mask, options.labels)
-    objects, owners = box_files.objects_of(mask, options.boxes_per)
-    boxes, numbers = box_files.boxes_of_labels(objects)
+    objects, owners = objects_of(mask, options.boxes_per)
+    boxes, numbers = boxes_of_labels(objects)
     if not len(boxes):
         raise ValueError(f"{found}: the mask has none of the labels to box, or is empty")
     return boxes, owners[numbers - 1]

@@ -6,7 +6,7 @@ import numpy as np
 
 from litemedsam_jax.files import replacing
 from litemedsam_jax.imaging import file_kinds
-from litemedsam_jax.imaging.case import CaseError
+from litemedsam_jax.imaging.errors import CaseError
 from litemedsam_jax.imaging.image_case import ImageCase
 from litemedsam_jax.imaging.labels import rename_labels
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from litemedsam_jax.engine.engine import Engine
+from litemedsam_jax.imaging.boxes import fit_boxes, to_pixel_centres
 from litemedsam_jax.imaging.input_frame import (
     Frame,
     Region,
@@ -121,7 +122,7 @@ class LiteMedSAM:
         the others (see inference.strategies). uint8, or uint16 for more than 255 boxes.
         """
         chosen = parse(strategy)
-        boxes = np.reshape(boxes, (-1, 4))
+        boxes = fit_boxes(np.reshape(boxes, (-1, 4)), image.shape[:2])
         labels = blank(image.shape[:2], len(boxes))
         if chosen.follows:
             self.engine.prepare(len(boxes))
@@ -131,7 +132,7 @@ class LiteMedSAM:
             return labels
         from litemedsam_jax.inference.ensemble_image import fuse_picture
 
-        boxes = _inside(boxes, image.shape[:2])
+        boxes = to_pixel_centres(boxes, image.shape[:2])
         certain = np.zeros(labels.shape, np.uint8)
         for label, scores in fuse_picture(self.engine, image, boxes, chosen):
             paint_by_score(labels, certain, scores, label)
@@ -151,11 +152,9 @@ class LiteMedSAM:
             (D, H, W), uint8, or uint16 for more than 255 boxes.
         """
         chosen = parse(strategy)
-        boxes = np.reshape(boxes, (-1, 6))
-        if not len(boxes) or boxes[:, 2].min() < 0 or boxes[:, 5].max() >= len(volume):
-            raise ValueError(f"expected boxes within the {len(volume)} slices of the volume")
-        if (boxes[:, 2] > boxes[:, 5]).any():
-            raise ValueError("expected boxes with z_min <= z_max")
+        boxes = fit_boxes(np.reshape(boxes, (-1, 6)), volume.shape[:3])
+        if not len(boxes):
+            raise ValueError("there are no boxes; expected at least one")
         labels = blank(volume.shape[:3], len(boxes))
         if chosen.follows:
             from litemedsam_jax.inference.propagation import follow_volume
@@ -165,7 +164,7 @@ class LiteMedSAM:
             return labels
         from litemedsam_jax.inference.ensemble_volume import fuse_volume
 
-        boxes = _inside(boxes, volume.shape[:3])
+        boxes = to_pixel_centres(boxes, volume.shape[:3])
         certain = np.zeros(labels.shape, np.uint8)
         for z, label, scores in fuse_volume(self.engine, volume, boxes, chosen):
             paint_by_score(labels[z], certain[z], scores, label)
@@ -175,9 +174,3 @@ class LiteMedSAM:
         if self._current is None:
             raise RuntimeError("call set_image(image) before predict(...)")
         return self._current
-
-
-def _inside(boxes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Boxes clipped to an image's (H, W) or a volume's (D, H, W) pixels."""
-    last = np.array(shape[::-1]) - 1
-    return np.clip(boxes, 0, np.tile(last, 2))

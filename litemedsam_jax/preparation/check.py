@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
+from litemedsam_jax.imaging.errors import CaseError
 from litemedsam_jax.imaging.npz import read_npz
 
 
-def check_case(path: Path, gts: Path | None = None) -> list[str]:
+def faults_of_case(path: Path, gts: Path | None = None) -> list[str]:
     """Every fault found in an npz case: what is wrong, what was expected, what to do.
 
     gts: the case's ground-truth npz, if it has one. An empty list: nothing is wrong.
@@ -15,8 +16,8 @@ def check_case(path: Path, gts: Path | None = None) -> list[str]:
     names = ("boxes", "gts", "spacing", "origin", "direction")
     try:
         arrays = read_npz(path, ("imgs",), names)
-    except (ValueError, OSError) as error:
-        return [str(error).removeprefix(f"{path}: ")]
+    except CaseError as error:
+        return [error.reason]
     if "boxes" not in arrays and "gts" not in arrays:
         return ["has neither boxes nor gts; `litemedsam prepare` writes both"]
     imgs = arrays["imgs"]
@@ -106,8 +107,8 @@ def _spacing_faults(spacing: np.ndarray | None) -> list[str]:
 def _truth_faults(path: Path, grid: tuple[int, ...], boxes: int) -> list[str]:
     try:
         gts = read_npz(path, ("gts",))["gts"]
-    except (ValueError, OSError) as error:
-        return [f"ground truth: {str(error).removeprefix(f'{path}: ')}"]
+    except CaseError as error:
+        return [f"ground truth: {error.reason}"]
     faults = [f"ground truth: {fault}" for fault in _label_faults(gts, grid)]
     highest = int(gts.max(initial=0))
     if not faults and boxes and highest != boxes:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from litemedsam_jax.files import replacing
 from litemedsam_jax.imaging import file_kinds
+from litemedsam_jax.imaging.geometry import geometry_of
 from litemedsam_jax.imaging.labels import as_labels, rename_labels
-from litemedsam_jax.imaging.npz import geometry_of, read_npz
+from litemedsam_jax.imaging.npz import read_npz
 
 _GEOMETRY = ("spacing", "origin", "direction", "labels")
 

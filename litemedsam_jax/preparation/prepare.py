@@ -9,9 +9,9 @@ import numpy as np
 
 from litemedsam_jax.imaging import file_kinds, masks
 from litemedsam_jax.imaging.boxes import Jitter, boxes_of_labels, objects_of
-from litemedsam_jax.imaging.geometry import Geometry
+from litemedsam_jax.imaging.geometry import Geometry, geometry_arrays
 from litemedsam_jax.imaging.intensity import IntensityOptions, to_uint8
-from litemedsam_jax.imaging.npz import geometry_arrays, write_npz
+from litemedsam_jax.imaging.npz import write_npz
 from litemedsam_jax.preparation.pairs import Source
 
 

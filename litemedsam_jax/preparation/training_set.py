@@ -74,7 +74,7 @@ def visible_labels(gts: np.ndarray) -> tuple[int, ...]:
     return tuple(int(label) for label in np.unique(small) if label)
 
 
-def find_cases(folder: Path, gts: Path | None = None) -> list[tuple[Path, Path]]:
+def find_training_cases(folder: Path, gts: Path | None = None) -> list[tuple[Path, Path]]:
     """Pairs of files with `imgs` and with `gts`, by name, sub-folders included.
 
     Args:

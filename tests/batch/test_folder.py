@@ -9,7 +9,7 @@ import pytest
 
 from litemedsam_jax.batch import folder, one_case
 from litemedsam_jax.imaging import case
-from litemedsam_jax.imaging.case import CaseError
+from litemedsam_jax.imaging.errors import CaseError
 from litemedsam_jax.weights.errors import CheckpointError
 from tests.support.batches import read_npz, run_batch
 

@@ -39,7 +39,7 @@ def test_one_bad_file_leaves_the_others_scored(folders):
     scores = score_pairs(pairs, ScoreOptions())
     assert list(scores.cases) == ["3D_CT_c.npz"]
     assert "no intact npz" in scores.failed["2D_US_a.npz"]
-    assert "pickled objects" in scores.failed["2D_US_b.npz"]
+    assert "never unpickled" in scores.failed["2D_US_b.npz"]
     assert "holds no masks for it" in missing["3D_CT_d.npz"]
 
 

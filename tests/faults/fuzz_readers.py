@@ -34,7 +34,8 @@ def _members(data: bytes, names: list[str]) -> bytes:
 
 
 def read_npz(path: Path) -> None:
-    from litemedsam_jax.imaging.case import CaseError, read_case
+    from litemedsam_jax.imaging.case import read_case
+    from litemedsam_jax.imaging.errors import CaseError
 
     for prompts in ("boxes", "gt"):
         try:
@@ -65,7 +66,7 @@ def read_store(path: Path) -> None:
 
 
 def read_boxes(path: Path) -> None:
-    from litemedsam_jax.imaging import boxes
+    from litemedsam_jax.imaging import box_files
     from litemedsam_jax.imaging.geometry import Geometry
 
     for geometry in (
@@ -73,7 +74,7 @@ def read_boxes(path: Path) -> None:
         Geometry((9, 9, 9), (1.0, 1.0, 2.0), (0.0, 0.0, 0.0), tuple(np.eye(3).ravel())),
     ):
         try:
-            boxes.read_boxes(path, "a", geometry)
+            box_files.read_boxes(path, "a", geometry)
         except ValueError as error:
             assert str(error).startswith(str(path))
 
@@ -137,7 +138,7 @@ def fuzz(target: str, arguments: list[str]) -> None:
 
     # Everything that the readers import is instrumented, what it stands on is not.
     with atheris.instrument_imports(include=["litemedsam_jax", "zipfile", "pickletools"]):
-        import litemedsam_jax.imaging.boxes
+        import litemedsam_jax.imaging.box_files
         import litemedsam_jax.imaging.case
         import litemedsam_jax.weights.store
         import litemedsam_jax.weights.torch_checkpoint  # noqa: F401

@@ -35,13 +35,13 @@ _SLOWEST = 1800.0  # seconds that the last resumption may take
 
 def prepare(folder: Path) -> None:
     """npy slices of the demo's cases, and random weights of the tests' small network."""
-    from litemedsam_jax.preparation.training_set import find_cases, read_slices
+    from litemedsam_jax.preparation.training_set import find_training_cases, read_slices
     from litemedsam_jax.weights import store
     from tests.training.conftest import random_variables, small_model
 
     for kind in ("imgs", "gts"):
         (folder / "npy" / kind).mkdir(parents=True)
-    for labels, _ in find_cases(REPOSITORY / "demo" / "gts"):
+    for labels, _ in find_training_cases(REPOSITORY / "demo" / "gts"):
         images = REPOSITORY / "demo" / "imgs" / labels.name
         for entry, image, gts in read_slices(images, labels):
             np.save(folder / "npy" / "imgs" / f"{entry.name}.npy", image)

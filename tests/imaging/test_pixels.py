@@ -9,7 +9,8 @@ from PIL import Image
 from scipy import ndimage
 
 from litemedsam_jax.imaging import images_2d, masks
-from litemedsam_jax.imaging.boxes import Jitter, boxes_of_labels, objects_of, read_boxes
+from litemedsam_jax.imaging.box_files import read_boxes
+from litemedsam_jax.imaging.boxes import Jitter, boxes_of_labels, objects_of
 from litemedsam_jax.imaging.geometry import Geometry
 from litemedsam_jax.imaging.intensity import IntensityOptions, to_uint8
 

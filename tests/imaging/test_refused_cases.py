@@ -12,7 +12,7 @@ from tests.support.archives import BOX, BOX_3D, GREY, VOLUME, refusal, write
         ({"imgs": GREY}, "no array 'boxes' (it has: imgs)"),
         ({"boxes": BOX}, "no array 'imgs' (it has: boxes)"),
         ({"image": GREY, "box": BOX}, "no array 'imgs' (it has: box, image)"),
-        ({"imgs": GREY[0], "boxes": BOX}, "shape (40,); pictures (boxes of 4 numbers) have"),
+        ({"imgs": GREY[0], "boxes": BOX}, "shape (40,); images (boxes of 4 numbers) have"),
         ({"imgs": VOLUME, "boxes": BOX}, "(H, W, 3) or (H, W)"),
         ({"imgs": GREY, "boxes": BOX_3D}, "(D, H, W) or (D, H, W, 3)"),
         ({"imgs": np.stack([GREY] * 4, -1), "boxes": BOX}, "(30, 40, 4)"),

@@ -207,7 +207,7 @@ def test_check_names_each_fault(tmp_path, capsys):
         "2DBox_none": "neither boxes nor gts",
         "3DBox_flat": "its name begins with 3D",
         "3DBox_bare": "has no spacing",
-        "2DBox_zero": "no intact npz",
+        "2DBox_zero": "it is empty (0 bytes)",
     }.items():
         assert words in told[f"{name}.npz"]
     assert "2DBox_good.npz" not in told

@@ -6,7 +6,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from litemedsam_jax.imaging.case import CaseError, read_case
+from litemedsam_jax.imaging.case import read_case
+from litemedsam_jax.imaging.errors import CaseError
 
 GREY = np.arange(30 * 40, dtype=np.uint8).reshape(30, 40)
 COLOUR = np.stack([GREY] * 3, axis=-1)

@@ -16,7 +16,8 @@ from litemedsam_jax.training.data import Sharding, training_batches
 @pytest.fixture(scope="module")
 def shards(cases, tmp_path_factory):
     folder = tmp_path_factory.mktemp("shards")
-    for task in training_set.plan_shards(training_set.find_cases(cases), folder, megabytes=0):
+    cases = training_set.find_training_cases(cases)
+    for task in training_set.plan_shards(cases, folder, megabytes=0):
         training_set.write_shard(task)
     return folder
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from litemedsam_jax.imaging.boxes import read_boxes
+from litemedsam_jax.imaging.box_files import read_boxes
 
 HEADER = b"case,x_min,y_min,x_max,y_max\n"
 

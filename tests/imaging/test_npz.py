@@ -1,5 +1,6 @@
-"""Files that are no case, damaged or hostile: refused in one line, before they cost memory."""
+"""The one reader and writer of npz: what comes back, and what is refused before it costs memory."""
 
+import io
 import os
 import pickle
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from litemedsam_jax.imaging.case import read_case
+from litemedsam_jax.imaging.npz import write_npz
 from tests.support.archives import BOX, COLOUR, GREY, npy, refusal, write, zipped
 
 
@@ -161,3 +163,29 @@ def test_damage_in_other_compressions(tmp_path, method):
     damaged[15_000:15_500] = b"\xa5" * 500  # long past the array's header
     path.write_bytes(damaged)
     assert "no intact npz file" in refusal(path)
+
+
+def test_the_second_version_of_npy_is_read(tmp_path):
+    image = io.BytesIO()
+    np.lib.format.write_array(image, COLOUR, version=(2, 0))
+    path = zipped(tmp_path / "c.npz", {"imgs.npy": image.getvalue(), "boxes.npy": npy(BOX)})
+    np.testing.assert_array_equal(read_case(path).image, COLOUR)
+
+
+def test_written_arrays_come_back_and_no_half_file_stays(tmp_path, monkeypatch):
+    path = tmp_path / "new" / "c.npz"
+    write_npz(path, segs=GREY)
+    with np.load(path) as file:
+        assert list(file) == ["segs"]
+        np.testing.assert_array_equal(file["segs"], GREY)
+
+    def fail(stream, **_):
+        stream.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", fail)
+    with pytest.raises(OSError):
+        write_npz(path, segs=COLOUR)
+    assert [p.name for p in path.parent.iterdir()] == ["c.npz"]
+    with np.load(path) as file:
+        np.testing.assert_array_equal(file["segs"], GREY)
