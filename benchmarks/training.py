@@ -149,8 +149,9 @@ def ready_jax(args: argparse.Namespace) -> tuple[Callable, Callable]:
     """This project's step, as the loop runs it; and device and memory."""
     import jax
 
-    from litemedsam_jax.config import DataConfig, TrainingConfig, lite_medsam
+    from litemedsam_jax.config import lite_medsam
     from litemedsam_jax.training import devices, initial_weights, optimizer, steps
+    from litemedsam_jax.training.config import DataConfig, TrainingConfig
     from litemedsam_jax.weights.published import ensure
 
     devices.launch(devices.Hosts())
@@ -161,7 +162,7 @@ def ready_jax(args: argparse.Namespace) -> tuple[Callable, Callable]:
     variables, _, _ = initial_weights.whole_model(ensure(REPOSITORY / "work_dir"), None, 0)
     made = optimizer.make_optimizer(config, variables["params"], 100)
     step = steps.make_step(config, steps.finetune_loss(config, devices.AXIS), made, devices.AXIS)
-    program = devices.Program(step, mapped_output=False, donate=True)
+    program = devices.DeviceFunction(step, mapped_output=False, donate=True)
     state = steps.init_state(variables, made, ema=False)
     batch = {name: array[None, None] for name, array in made_up_batch(args.batch).items()}
 
@@ -223,8 +224,8 @@ def ready_torch(args: argparse.Namespace) -> tuple[Callable, Callable]:
 
 def time_data(args: argparse.Namespace) -> None:
     """Samples a second of the input pipeline, by number of workers."""
-    from litemedsam_jax.config import DataConfig
     from litemedsam_jax.training.catalog import open_catalog
+    from litemedsam_jax.training.config import DataConfig
     from litemedsam_jax.training.data import training_batches
     from litemedsam_jax.training.samples import FinetuneSample
 

@@ -57,12 +57,16 @@ class ViTConfig:
 
 @dataclass(frozen=True)
 class PromptEncoderConfig:
+    """SAM's prompt encoder: channels of an embedding, and of the mask prompt's first layer."""
+
     dim: int = 256
     mask_channels: int = 16
 
 
 @dataclass(frozen=True)
 class MaskDecoderConfig:
+    """SAM's mask decoder: a two-way transformer of `depth` blocks, and its heads."""
+
     dim: int = 256
     depth: int = 2
     heads: int = 8
@@ -124,72 +128,3 @@ def tiny_for_tests() -> ModelConfig:
     encoder = TinyViTConfig(256, 1, 1, stages, out_dim=32)
     decoder = MaskDecoderConfig(dim=32, heads=4, mlp_dim=64)
     return ModelConfig("tiny_for_tests", encoder, PromptEncoderConfig(dim=32), decoder)
-
-
-MODELS = {f().name: f for f in (lite_medsam, mobile_sam, medsam_vit_b, tiny_for_tests)}
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Which slices are trained on, and what is done to them before the network sees them."""
-
-    sources: tuple[str, ...]  # npy folders (imgs/, gts/) or folders of ArrayRecord shards
-    val_sources: tuple[str, ...] = ()  # the same, to validate on
-    val_fraction: float = 0.0  # of the cases of each modality, where val_sources is empty
-    val_slices: int = 0  # at most so many slices of a case, evenly spread; 0: all
-    batch_size: int = 4  # per device
-    workers: int = 4  # processes that prepare samples; 0: threads of this one
-    bbox_shift: int = 5  # each side of the box moves outwards by 0 ... so many pixels
-    flips: bool = True
-    augment: tuple[str, ...] = ()  # of "intensity", "scale"
-    balance: str = "none"  # "modality": as many samples of each
-    resize: str = "pad"  # "squash" ignores the aspect ratio (the reference's distillation)
-    overfit: int = 0  # train and validate on so many samples, all chance taken out; 0: off
-    seed: int = 2024
-
-
-@dataclass(frozen=True)
-class LossConfig:
-    """Weights of the terms of the fine-tuning loss."""
-
-    dice: float = 1.0
-    bce: float = 1.0
-    iou: float = 1.0
-
-
-@dataclass(frozen=True)
-class OptimizerConfig:
-    """AdamW, its schedule, and what is left untrained."""
-
-    learning_rate: float = 5e-5
-    weight_decay: float = 0.01
-    epsilon: float = 1e-8
-    schedule: str = "plateau"  # "cosine", "constant"
-    warmup_steps: int = 0
-    layer_decay: float = 1.0  # learning rate's factor per block of the encoder, from its last down
-    clip_norm: float = 0.0  # of the whole gradient; 0: off
-    accumulate: int = 1  # batches per optimizer step
-    ema_decay: float = 0.0  # of the averaged copy that is validated and exported; 0: off
-    freeze: tuple[str, ...] = ()  # of "encoder", "prompt", "decoder"
-    freeze_batch_norm: bool = False  # its statistics; scales and biases train on
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """One run; written to its work folder as config.json."""
-
-    stage: str  # "finetune" or "distill"
-    work_dir: str
-    model: ModelConfig
-    data: DataConfig
-    optimizer: OptimizerConfig = OptimizerConfig()
-    loss: LossConfig = LossConfig()
-    epochs: int = 10
-    steps_per_epoch: int = 0  # optimizer steps; 0: as many as show every slice once
-    dtype: str = "float32"  # of activations and products; "bfloat16"
-    remat: bool = False
-    early_stop: int = 0  # epochs without a better validation score; 0: never
-    save_every: int = 0  # steps between checkpoints, besides those at each epoch's end; 0: none
-    keep: int = 3  # newest checkpoints that stay, the best one besides
-    log_every: int = 10  # steps between lines of metrics.jsonl
-    save_pth: bool = False

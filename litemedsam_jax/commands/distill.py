@@ -3,8 +3,7 @@
 import argparse
 from pathlib import Path
 
-from litemedsam_jax.commands import training_options as options
-from litemedsam_jax.commands.training_arguments import add_shared
+from litemedsam_jax.commands import training_command as shared
 
 DESCRIPTION = """\
 Distils MedSAM's image encoder (ViT-B, 1024x1024) into LiteMedSAM's (TinyViT, 256x256).
@@ -17,10 +16,16 @@ Distils MedSAM's image encoder (ViT-B, 1024x1024) into LiteMedSAM's (TinyViT, 25
 
 --teacher-cache computes each slice's embeddings once (8 MiB a slice: four flips, bfloat16); the
 teacher is nearly all of the cost, and later runs need neither it nor -medsam_checkpoint. Masks are
-not looked at. The other outputs are those of `train.py finetune --help`.
+not read. The other outputs are those of `train.py finetune --help`.
 
-Exit status: 0 done; 1 an error, told in one line; 2 wrong arguments; 143 stopped by SIGTERM, saved.
+Exit status: 0 done; 1 an error, in one line; 2 wrong arguments; 143 stopped by SIGTERM, saved.
 """
+DEFAULTS = {
+    "work_dir": "work_dir/distill",
+    "learning_rate": 5e-4,
+    "schedule": "constant",  # as the reference
+    "epochs": 1000,
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,24 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="weights the student starts from: an encoder or a whole LiteMedSAM",
     )
     add("--teacher-cache", type=Path, metavar="DIR", help="keep the teacher's embeddings here")
-    add(
-        "--resize",
-        choices=("pad", "squash"),
-        default="pad",
-        help="pad: keep the aspect ratio as inference does; squash: the reference's way",
-    )
-    add(
-        "--schedule",
-        choices=("constant", "cosine", "plateau"),
-        default="constant",
-        help="of the learning rate (default: constant, as the reference)",
-    )
-    add_shared(parser, work_dir="work_dir/distill", rate=5e-4, epochs=1000)
+    shared.add_shared(parser, "distill", DEFAULTS)
 
 
 def run(args: argparse.Namespace) -> int:
     """Trains; returns the exit status."""
-    return options.run_guarded(args, _distill)
+    return shared.run_guarded(args, _distill)
 
 
 def _distill(args: argparse.Namespace) -> int:
@@ -69,24 +62,22 @@ def _distill(args: argparse.Namespace) -> int:
 
     if args.medsam_checkpoint is None and args.teacher_cache is None:
         raise CheckpointError("-medsam_checkpoint is missing: the teacher (medsam_vit_b.pth)")
-    start = options.starting_point(args, args.tinyvit_checkpoint, encoder_alone)
+    start = shared.starting_point(args, args.tinyvit_checkpoint, encoder_alone)
     variables, model, counters = start
+    config = shared.training_config(args, "distill", model, DEFAULTS)
     guide = None
     if args.medsam_checkpoint is not None:
-        taught, teacher_config = teacher(args.medsam_checkpoint)
-        guide = distill.Teacher(taught, teacher_config, args.precision)
-    data = options.data_config(args, resize=args.resize)
-    optimizer = options.optimizer_config(args, schedule=args.schedule)
-    config = options.training_config(args, "distill", model, data, optimizer)
-    catalog, validation = open_data(data, all_slices=True)
-    stage = distill.stage(
+        teacher_variables, teacher_config = teacher(args.medsam_checkpoint)
+        guide = distill.Teacher(teacher_variables, teacher_config, config.dtype)
+    catalog, validation = open_data(config.data, all_slices=True)
+    task = distill.task(
         config,
         variables,
         counters,
         validation,
-        guide=guide,
+        teacher=guide,
         cache=args.teacher_cache,
         catalog=catalog,
     )
-    result = options.train(args, config, stage, catalog)
-    return options.conclude(args, result, stage.output)
+    outcome = shared.train(args, config, task, catalog)
+    return shared.conclude(config, outcome, task.output)

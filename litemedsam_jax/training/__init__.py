@@ -1,0 +1,1 @@
+"""Training: fine-tuning on masks, distillation from MedSAM."""

@@ -1,9 +1,11 @@
 """Where training slices come from: npy folders and ArrayRecord shards, as one catalog."""
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -44,7 +46,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class Skipped:
-    """Slices that the index leaves out, since nothing could be learnt from them."""
+    """Slices that the index leaves out, since nothing could be learned from them."""
 
     background: int = 0
     lost: int = 0  # every object vanishes at the network's input size
@@ -59,7 +61,9 @@ class Source(Protocol):
     entries: list[Entry]
     skipped: Skipped
 
-    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]: ...
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Image (H, W) or (H, W, 3) and labels (H, W) of an entry."""
+        ...
 
 
 class NpyFolder:
@@ -79,6 +83,7 @@ class NpyFolder:
         self.skipped = Skipped() if all_slices else Skipped(background, lost)
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Image (H, W) or (H, W, 3) and labels (H, W); raises DataError if they do not match."""
         name = self.entries[index].name
         image = _load_npy(self.root / "imgs" / f"{name}.npy")
         gts = as_labels(_load_npy(self.root / "gts" / f"{name}.npy"))
@@ -108,6 +113,7 @@ class Shards:
         self._readers: dict[int, Any] = {}
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Image (H, W) or (H, W, 3) and labels (H, W)."""
         shard, row = self._places[index]
         if shard not in self._readers:
             from array_record.python.array_record_data_source import ArrayRecordDataSource
@@ -140,6 +146,7 @@ class Catalog:
 
     @property
     def entries(self) -> list[Entry]:
+        """What is known of each slice without reading it."""
         return [self.sources[source].entries[row] for source, row in self.places]
 
     def subset(self, indices: Sequence[int]) -> "Catalog":
@@ -167,7 +174,9 @@ def open_catalog(paths: Sequence[str | Path], all_slices: bool = False) -> Catal
     """Indexes folders of either kind.
 
     Args:
+        paths: npy folders, or folders of shards.
         all_slices: also those without objects (distillation needs no masks).
+
     Raises:
         DataError: a folder is missing, of no known layout, damaged, or nothing is left.
     """
@@ -194,13 +203,13 @@ def split_by_case(catalog: Catalog, fraction: float, seed: int) -> tuple[Catalog
     by_modality: dict[str, set[str]] = {}
     for entry in entries:
         by_modality.setdefault(entry.modality, set()).add(entry.case)
-    held: set[str] = set()
+    held_out: set[str] = set()
     for cases in by_modality.values():
         order = sorted(cases, key=lambda case: sha256(f"{seed}/{case}".encode()).digest())
         count = round(fraction * len(order))
-        held.update(order[: min(max(count, 1), len(order) - 1)])
-    chosen = [entry.case in held for entry in entries]
-    if fraction > 0 and not held:
+        held_out.update(order[: min(max(count, 1), len(order) - 1)])
+    chosen = [entry.case in held_out for entry in entries]
+    if fraction > 0 and not held_out:
         raise DataError(
             "every modality has a single case, so none can be held out for validation; give "
             "validation data with --val-dir, or --val-fraction 0"
@@ -245,10 +254,7 @@ def _labels_of_folder(root: Path, names: Sequence[str]) -> dict[str, dict]:
     from tqdm import tqdm
 
     cache = root / _CACHE_NAME
-    try:
-        known = json.loads(cache.read_text())
-    except (OSError, ValueError):
-        known = {}
+    known = _read_index_file(cache)
 
     def examine(name: str) -> dict:
         path = root / "gts" / f"{name}.npy"
@@ -263,15 +269,41 @@ def _labels_of_folder(root: Path, names: Sequence[str]) -> dict[str, dict]:
             raise DataError(f"{path}: {error}") from None
         if gts.ndim != 2 or 0 in gts.shape:
             raise DataError(f"{path}: is {gts.shape}; labels of one slice (H, W) were expected")
-        return {"stamp": stamp, "visible": visible_labels(gts), "background": not gts.any()}
+        visible = [int(label) for label in visible_labels(gts)]
+        return {"stamp": stamp, "visible": visible, "background": not gts.any()}
 
     with ThreadPoolExecutor(4) as pool:
         rows = list(tqdm(pool.map(examine, names), total=len(names), unit=" masks", disable=None))
-    found = dict(zip(names, rows, strict=True))
-    if json.dumps(found) != json.dumps(known):
-        try:
-            with replacing(cache) as beside:
-                beside.write_text(json.dumps(found))
-        except OSError:
-            pass  # a folder we may not write to: it is read again next time
-    return found
+    index = dict(zip(names, rows, strict=True))
+    if index != known:
+        # A folder that cannot be written to is read again next time.
+        with suppress(OSError), replacing(cache) as beside:
+            beside.write_text(json.dumps(index))
+    return index
+
+
+def _read_index_file(path: Path) -> dict[str, dict]:
+    """The rows of an npy folder's index that are what this version writes.
+
+    A damaged index is only a cache: it is reported and made anew.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        rows = json.loads(path.read_text())
+        if not isinstance(rows, dict) or not all(map(_is_index_row, rows.values())):
+            raise ValueError("not what litemedsam writes")
+    except (OSError, ValueError, RecursionError) as error:
+        print(f"note: {path}: damaged ({error}); all masks are read again", file=sys.stderr)
+        return {}
+    return rows
+
+
+def _is_index_row(row: Any) -> bool:
+    """Whether a row is {"stamp": [bytes, ns], "visible": [labels], "background": bool}."""
+    if not isinstance(row, dict) or row.keys() != {"stamp", "visible", "background"}:
+        return False
+    lists = (row["stamp"], row["visible"])
+    numbers = all(isinstance(x, list) and all(type(n) is int for n in x) for x in lists)
+    positive = numbers and all(0 < label < 2**16 for label in row["visible"])
+    return positive and len(row["stamp"]) == 2 and isinstance(row["background"], bool)

@@ -24,8 +24,8 @@ class Checkpoints:
     """The checkpoints of one work folder.
 
     A checkpoint is complete or absent: Orbax writes beside and renames. Its `state` item is the
-    TrainState as flat arrays, its `progress` item a JSON of what the host knows (samples consumed,
-    best score, ...).
+    TrainState as flat arrays, its `progress` item a JSON of what the host knows (samples seen, best
+    score, ...).
     """
 
     def __init__(self, folder: Path, keep: int):
@@ -51,7 +51,11 @@ class Checkpoints:
         """Starts writing; an error of this or of the checkpoint before it is raised.
 
         Args:
+            step: its number; a step that is there already is not written again.
+            state: to write, fetched from the devices first.
+            progress: as JSON beside it.
             score: by which the best one is kept, higher is better; None: not among the best.
+
         Raises:
             SaveError: the disk is full, or the like.
         """
@@ -69,7 +73,7 @@ class Checkpoints:
             raise self._explained(error) from error
 
     def finish(self) -> None:
-        """Waits until all is on the disk. Raises SaveError."""
+        """Waits until all is on the disk. Raises SaveError where it could not be written."""
         try:
             self._manager.wait_until_finished()
         except Exception as error:
@@ -78,10 +82,11 @@ class Checkpoints:
     def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
         """The newest checkpoint that can be read, and its progress.
 
-        One that cannot is moved aside and told, and the one before it is tried.
+        One that cannot is moved aside with a message, and the one before it is tried.
 
         Args:
             like: a state of the same shapes.
+
         Raises:
             CheckpointError: there is none, or none is intact, or they are of another set-up.
         """
@@ -157,7 +162,7 @@ def _first_line(error: Exception) -> str:
 def _to_flat(state: TrainState) -> dict[str, Any]:
     """Path -> array; optimizer states, tuples of all kinds, by their leaves' numbers."""
     flat = {"step": state.step}
-    for name in ("params", "batch_stats", "buffers", "average"):
+    for name in ("params", "batch_stats", "buffers", "ema_params"):
         flat.update(flatten(getattr(state, name), f"{name}/"))
     leaves = jax.tree_util.tree_leaves_with_path(state.opt_state)
     flat.update({f"opt_state{jax.tree_util.keystr(path)}": leaf for path, leaf in leaves})
@@ -176,5 +181,5 @@ def _from_flat(flat: dict[str, Any], like: TrainState) -> TrainState:
         trees.get("batch_stats", {}),
         trees.get("buffers", {}),
         jax.tree_util.tree_unflatten(structure, leaves),
-        trees.get("average", {}),
+        trees.get("ema_params", {}),
     )

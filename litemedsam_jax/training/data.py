@@ -2,8 +2,8 @@
 
 Every sample is a function of its number in one endless global sequence and of the seed. A process
 takes every n-th sample, so the global batch of a step is the same whatever the number of hosts,
-devices and workers; and the iterator's whole state is one number, how many samples were consumed,
-which a run with other hosts or workers resumes from as well.
+devices and workers; and the iterator's whole state is one number, how many samples were seen, from
+which a run with other hosts or workers resumes as well.
 """
 
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from typing import Any
 import grain
 import numpy as np
 
-from litemedsam_jax.config import DataConfig
 from litemedsam_jax.training.catalog import Catalog
+from litemedsam_jax.training.config import DataConfig
 
 Batch = dict[str, np.ndarray]
 _READY = 2  # batches that wait, per worker
@@ -36,18 +36,21 @@ def training_batches(
     data: DataConfig,
     global_batch: int,
     *,
-    consumed: int = 0,
+    samples_seen: int = 0,
     sharding: Sharding = ALONE,
 ) -> grain.DatasetIterator[Batch]:
     """Endless batches of this process, of global_batch / sharding.count samples each.
 
     Args:
+        catalog: slices to choose from.
         transform: (Slice, generator) -> dictionary of arrays.
+        data: order, seed, workers.
         global_batch: samples of a step over all processes.
-        consumed: samples, over all processes, that an earlier run has had.
+        samples_seen: over all processes, by the run that this one continues.
+        sharding: this process among those that train together.
     """
     samples = sample_sequence(catalog, transform, data)
-    samples = samples.slice(slice(consumed + sharding.index, None, sharding.count))
+    samples = samples.slice(slice(samples_seen + sharding.index, None, sharding.count))
     batches = samples.batch(global_batch // sharding.count, drop_remainder=True)
     threads = grain.ReadOptions(num_threads=2, prefetch_buffer_size=_READY)
     stream = batches.to_iter_dataset(threads)

@@ -7,12 +7,12 @@ devices wrote it. Batches have one, as their first.
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 
+from litemedsam_jax.training.config import Hosts
 from litemedsam_jax.training.data import Sharding
 
 AXIS = "devices"  # gradients, metrics and BatchNorm's statistics are averaged over it
@@ -24,26 +24,13 @@ class LaunchError(RuntimeError):
     """Hosts or devices that cannot be used; the message says what to set."""
 
 
-@dataclass(frozen=True)
-class Hosts:
-    """How the processes of a run find each other; the reference's flags.
-
-    Attributes:
-        world_size: processes (hosts) in all; None: one, or what SLURM or a TPU pod says.
-        node_rank: this one's number.
-        init_method: tcp://HOST:PORT of process 0, or env:// (MASTER_ADDR and MASTER_PORT).
-    """
-
-    world_size: int | None = None
-    node_rank: int | None = None
-    init_method: str = "env://"
-
-
 def launch(hosts: Hosts, device: str | None = None) -> None:
     """Chooses the platform and joins the other hosts; before anything else of JAX is used.
 
     Args:
+        hosts: how the processes find each other.
         device: "cpu", "gpu", "tpu", also "cuda:0" as the reference writes it; None: the best.
+
     Raises:
         LaunchError: contradictory or incomplete settings, or hosts that do not answer.
     """
@@ -107,20 +94,21 @@ def is_main() -> bool:
     return jax.process_index() == 0
 
 
-class Program:
-    """A function of (replicated, batch) on all devices, compiled when first called.
-
-    Args:
-        function: (tree, batch of one device) -> tree.
-        mapped_output: the results have a device axis; otherwise they are the same on all devices
-            (the function averages over `AXIS`), and have none.
-        local: run on this process's devices alone, without the others.
-        donate: the first argument's memory is reused for the result.
-    """
+class DeviceFunction:
+    """A function of (replicated, batch) on all devices, compiled when first called."""
 
     def __init__(
         self, function: Callable, *, mapped_output: bool, local: bool = False, donate: bool = False
     ):
+        """Wraps a function.
+
+        Args:
+            function: (tree, batch of one device) -> tree.
+            mapped_output: the results have a device axis; otherwise they are the same on all
+                devices (the function averages over `AXIS`), and have none.
+            local: run on this process's devices alone, without the others.
+            donate: the first argument's memory is reused for the result.
+        """
         self._mapped = jax.pmap(
             function,
             axis_name=AXIS,
@@ -133,6 +121,7 @@ class Program:
         self._spans_hosts = jax.process_count() > 1 and not local
 
     def __call__(self, replicated: Any, batch: Any) -> Any:
+        """The function's result; on CPUs when it is ready."""
         if self._spans_hosts:
             # A compiled pmap checks each host's batch against the shape of all hosts' together.
             return self._mapped(replicated, batch)

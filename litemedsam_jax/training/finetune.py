@@ -1,4 +1,4 @@
-"""Stage 2: fine-tuning of the whole model."""
+"""Fine-tuning, stage 2: the whole model on masks."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,26 +7,34 @@ from typing import Any
 import jax
 import numpy as np
 
-from litemedsam_jax.config import ModelConfig, TrainingConfig
+from litemedsam_jax.config import ModelConfig
 from litemedsam_jax.models.lite_medsam import LiteMedSAMNetwork
 from litemedsam_jax.training import devices, reporting
 from litemedsam_jax.training.catalog import Catalog
+from litemedsam_jax.training.config import TrainingConfig
 from litemedsam_jax.training.samples import FinetuneSample
-from litemedsam_jax.training.setup import Stage
+from litemedsam_jax.training.setup import TrainingTask
 from litemedsam_jax.training.steps import LossFunction, TrainState, execution, finetune_loss
-from litemedsam_jax.training.validation import Scores, picked_cases, validate
+from litemedsam_jax.training.validation import ModalityScores, picked_cases, validate
 
 _PICTURED = 6  # validation cases drawn each epoch
 
 
-def stage(
+def task(
     config: TrainingConfig,
     variables: dict[str, Any],
     counters: dict[str, int],
     validation: Catalog | None,
-) -> Stage:
-    """The parts of a fine-tuning (run.Stage)."""
-    return Stage(
+) -> TrainingTask:
+    """What a fine-tuning brings to a run.
+
+    Args:
+        config: the run.
+        variables: to start from.
+        counters: torch's BatchNorm counters that belong to them.
+        validation: slices to validate on.
+    """
+    return TrainingTask(
         variables=variables,
         counters=counters,
         transform=FinetuneSample(config.data, config.model.image_encoder.image_size),
@@ -46,11 +54,11 @@ def training_loss(config: TrainingConfig, axis: str | None = None) -> LossFuncti
     if not config.optimizer.freeze_batch_norm:
         return loss
 
-    def still(params, batch_stats, buffers, batch, train):
+    def frozen_statistics(params, batch_stats, buffers, batch, train):
         del train
         return loss(params, batch_stats, buffers, batch, False)
 
-    return still
+    return frozen_statistics
 
 
 def validator(
@@ -60,7 +68,7 @@ def validator(
 
     Every host scores its share of the cases; the main one draws some of its own.
     """
-    predict = prediction_program(config)
+    predict = prediction_function(config)
     size = config.model.image_encoder.image_size
     pictured = picked_cases(catalog, _PICTURED)
     count = jax.local_device_count()
@@ -84,13 +92,13 @@ def validator(
         if devices.is_main():
             path = Path(config.work_dir) / "predictions" / f"epoch_{epoch:04d}.png"
             reporting.draw_predictions(path, predictions)
-        means = Scores(scores.modalities, devices.sum_over_hosts(scores.sums)).means()
+        means = ModalityScores(scores.modalities, devices.sum_over_hosts(scores.sums)).means()
         return {**means, "score": means["dsc"]}
 
     return score
 
 
-def prediction_program(config: TrainingConfig) -> devices.Program:
+def prediction_function(config: TrainingConfig) -> devices.DeviceFunction:
     """(variables, image, boxes, valid) -> logits (n, N, S, S), on this process's devices."""
     network = LiteMedSAMNetwork(config.model, execution(config, axis=None))
 
@@ -101,7 +109,7 @@ def prediction_program(config: TrainingConfig) -> devices.Program:
         )
         return logits[:, :, 0]
 
-    return devices.Program(predict, mapped_output=True, local=True)
+    return devices.DeviceFunction(predict, mapped_output=True, local=True)
 
 
 def check_trainable(model: ModelConfig) -> None:

@@ -22,15 +22,17 @@ def whole_model(
     Args:
         path: a .pth or safetensors file.
         scratch: the architecture to start at random; None: a path is needed.
+        seed: of the random start.
+
     Raises:
         CheckpointError: the file is missing or unusable, or neither was given.
     """
     if path is None and scratch is not None:
         return _fresh(scratch, seed), scratch, {}
     path = _existing(path, "-pretrained_checkpoint")
-    load_any(path)  # tells an encoder alone, and how to join it
-    found = read_either(path)
-    return unflatten(found.variables), found.config, found.counters
+    load_any(path)  # refuses an encoder alone, and says how to join it
+    stored = read_either(path)
+    return unflatten(stored.variables), stored.config, stored.counters
 
 
 def encoder_alone(
@@ -40,17 +42,17 @@ def encoder_alone(
     if path is None and scratch is not None:
         return _encoder_of(_fresh(scratch, seed)), scratch, {}
     path = _existing(path, "-tinyvit_checkpoint")
-    found = read_either(path, ("image_encoder",))
-    counters = {k: n for k, n in found.counters.items() if k.startswith("image_encoder.")}
-    return _encoder_of(unflatten(found.variables)), found.config, counters
+    stored = read_either(path, ("image_encoder",))
+    counters = {k: n for k, n in stored.counters.items() if k.startswith("image_encoder.")}
+    return _encoder_of(unflatten(stored.variables)), stored.config, counters
 
 
 def teacher(path: Path | None) -> tuple[Variables, ModelConfig]:
     """The teacher's image encoder: variables as its module takes them, and its architecture."""
     path = _existing(path, "-medsam_checkpoint")
-    found = read_either(path, ("image_encoder",))
-    collections = _encoder_of(unflatten(found.variables))
-    return {name: tree["image_encoder"] for name, tree in collections.items()}, found.config
+    stored = read_either(path, ("image_encoder",))
+    collections = _encoder_of(unflatten(stored.variables))
+    return {name: tree["image_encoder"] for name, tree in collections.items()}, stored.config
 
 
 def _fresh(config: ModelConfig, seed: int) -> Variables:

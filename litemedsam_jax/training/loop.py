@@ -1,11 +1,11 @@
-"""The loop: one for both stages. What differs between them comes in as functions."""
+"""The training loop, for fine-tuning and distillation alike: what differs comes in as functions."""
 
 import math
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import grain
@@ -13,12 +13,13 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from litemedsam_jax.config import TrainingConfig
 from litemedsam_jax.training.checkpoints import Checkpoints
+from litemedsam_jax.training.config import TrainingConfig
 from litemedsam_jax.training.data import Batch
 from litemedsam_jax.training.devices import is_main
 from litemedsam_jax.training.reporting import Report
 from litemedsam_jax.training.steps import TrainState
+from litemedsam_jax.weights.errors import CheckpointError
 
 
 class NotFiniteError(RuntimeError):
@@ -30,7 +31,7 @@ class Progress:
     """What the host knows of a run; part of every checkpoint."""
 
     step: int = 0
-    consumed: int = 0  # samples over all hosts: the data iterator's state
+    samples_seen: int = 0  # over all hosts: the data iterator's state
     data: str = ""  # fingerprint of the training slices
     best_score: float | None = None
     best_step: int = 0
@@ -38,9 +39,24 @@ class Progress:
     loss_sum: float = 0.0  # of the running epoch
     loss_count: int = 0
 
+    @classmethod
+    def from_checkpoint(cls, stored: dict[str, Any]) -> "Progress":
+        """The progress that a checkpoint has stored.
+
+        Raises:
+            CheckpointError: its fields are not those of this version.
+        """
+        if stored.keys() != {one.name for one in fields(cls)}:
+            raise CheckpointError(
+                "the checkpoint was written by another version of LiteMedSAM-JAX, whose runs this "
+                "one cannot resume; start a new run from its model.safetensors "
+                "(-pretrained_checkpoint)"
+            )
+        return cls(**stored)
+
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """The parts of a run that stay the same throughout."""
 
     config: TrainingConfig
@@ -58,6 +74,7 @@ class Run:
 
     @property
     def total_steps(self) -> int:
+        """Optimizer steps of the whole run."""
         return self.config.epochs * self.steps_per_epoch
 
     def close(self) -> None:
@@ -68,7 +85,7 @@ class Run:
 
 
 @dataclass
-class Result:
+class Outcome:
     """How a run ended: "done", "stopped" (SIGTERM), "early" or "target"."""
 
     state: TrainState
@@ -77,12 +94,22 @@ class Result:
 
 
 def train(
-    run: Run, state: TrainState, progress: Progress, stop_requested: Callable[[int], bool]
-) -> Result:
-    """Runs the remaining steps. Raises NotFiniteError, checkpoints.SaveError.
+    run: TrainingRun, state: TrainState, progress: Progress, stop_requested: Callable[[int], bool]
+) -> Outcome:
+    """Runs the remaining steps.
 
     Args:
-        stop_requested: whether to save and leave after this step; `termination` yields one.
+        run: what stays the same throughout.
+        state: after `progress.step` steps.
+        progress: counted on in place.
+        stop_requested: (step) -> whether to save and leave after it; `termination` yields one.
+
+    Returns:
+        The last state, why it is the last, and the last validation's values.
+
+    Raises:
+        NotFiniteError: the loss or its gradient is not finite.
+        SaveError: a checkpoint could not be written.
     """
     scores: dict[str, float] = {}
     reason = "done"
@@ -94,8 +121,8 @@ def train(
             batch = next(run.batches)
             state, metrics = run.step(state, batch)
             progress.step += 1
-            progress.consumed += run.global_batch
-            guard.look(metrics, batch["name"], state, bar)
+            progress.samples_seen += run.global_batch
+            guard.watch(metrics, batch["name"], state, bar)
             at_end = progress.step % run.steps_per_epoch == 0
             if at_end:
                 guard.flush(state)
@@ -113,14 +140,14 @@ def train(
     guard.flush(state)
     run.checkpoints.save(progress.step, state, asdict(progress))
     run.checkpoints.finish()
-    return Result(state, reason, scores)
+    return Outcome(state, reason, scores)
 
 
-def _end_epoch(run: Run, state: TrainState, progress: Progress) -> dict[str, float]:
+def _end_epoch(run: TrainingRun, state: TrainState, progress: Progress) -> dict[str, float]:
     """Validates, compares with the best, exports, saves, reports. Epoch 0 is the start itself."""
     epoch = progress.step // run.steps_per_epoch
-    found = run.validate(state, epoch)
-    score = found.pop("score", None)
+    validation = run.validate(state, epoch)
+    score = validation.pop("score", None)
     better = score is not None and (progress.best_score is None or score > progress.best_score)
     if better:
         progress.best_score, progress.best_step = score, progress.step
@@ -129,7 +156,7 @@ def _end_epoch(run: Run, state: TrainState, progress: Progress) -> dict[str, flo
         "epoch": epoch,
         "loss": progress.loss_sum / progress.loss_count if progress.loss_count else math.nan,
         "learning_rate": run.learning_rate(state),
-        **found,
+        **validation,
     }
     progress.loss_sum, progress.loss_count = 0.0, 0
     run.checkpoints.save(progress.step, state, asdict(progress), score)
@@ -147,7 +174,7 @@ def _end_epoch(run: Run, state: TrainState, progress: Progress) -> dict[str, flo
     return values if score is None else {**values, "score": score}
 
 
-def _reason_to_stop(run: Run, progress: Progress, scores: dict[str, float]) -> str:
+def _reason_to_stop(run: TrainingRun, progress: Progress, scores: dict[str, float]) -> str:
     if run.target is not None and scores.get("score", -np.inf) >= run.target:
         return "target"
     if 0 < run.config.early_stop <= progress.epochs_since_best:
@@ -159,10 +186,10 @@ class Guard:
     """Reads each step's metrics one step late, so that the device never waits for the host.
 
     A step that was not finite has left the state as it was (steps.make_step), so nothing is lost
-    by seeing it late; no checkpoint is written before all steps were looked at.
+    by seeing it late; no checkpoint is written before all steps were read.
     """
 
-    def __init__(self, run: Run, progress: Progress):
+    def __init__(self, run: TrainingRun, progress: Progress):
         self._run, self._progress = run, progress
         self._pending: tuple[int, Any, np.ndarray, float] | None = None
         self.start_clock()
@@ -174,11 +201,20 @@ class Guard:
     def _restart_clock(self, now: float) -> None:
         self._since, self._timed = now, 0
 
-    def look(self, metrics: Any, names: np.ndarray, state: TrainState, bar: tqdm) -> None:
+    def watch(self, metrics: Any, names: np.ndarray, state: TrainState, bar: tqdm) -> None:
+        """Keeps a step's metrics and reads those of the step before. Raises NotFiniteError.
+
+        Args:
+            metrics: of the step just started, on the device.
+            names: of its samples, for the message.
+            state: after it, for the learning rate.
+            bar: shows the loss.
+        """
         self._read(bar, state)
         self._pending = (self._progress.step, metrics, names, time.monotonic())
 
     def flush(self, state: TrainState) -> None:
+        """Reads what is still unread. Raises NotFiniteError."""
         self._read(None, state)
 
     def _read(self, bar: tqdm | None, state: TrainState) -> None:
@@ -208,7 +244,7 @@ class Guard:
             self._run.report.add("step", step, values)
 
 
-def _bar(run: Run, progress: Progress) -> tqdm:
+def _bar(run: TrainingRun, progress: Progress) -> tqdm:
     samples = run.steps_per_epoch * run.global_batch
     done = progress.step % run.steps_per_epoch * run.global_batch
     return tqdm(total=samples, initial=done, unit=" samples", disable=not is_main() or None)

@@ -7,7 +7,7 @@ logits, MSE of the predicted IoU) and `distill_single_gpu.py` (MSE of embeddings
 import jax
 import jax.numpy as jnp
 
-from litemedsam_jax.config import LossConfig
+from litemedsam_jax.training.config import LossConfig
 
 Array = jax.Array
 _SMOOTH = 1e-5  # MONAI's, in numerator and denominator
@@ -42,7 +42,11 @@ def segmentation_loss(
     """Stage 2: weighted sum of Dice, BCE and the error of the predicted IoU.
 
     Args:
-        logits: (B, S, S). predicted_iou: (B,). masks: (B, S, S), 0 or 1; padding is background.
+        logits: (B, S, S).
+        predicted_iou: (B,).
+        masks: (B, S, S), 0 or 1; padding is background.
+        config: the terms' weights.
+
     Returns:
         The total and its unweighted terms `dice`, `bce`, `iou`, all means over the batch.
     """

@@ -12,7 +12,8 @@ import jax
 import optax
 import optax.contrib
 
-from litemedsam_jax.config import OptimizerConfig, TinyViTConfig, TrainingConfig, ViTConfig
+from litemedsam_jax.config import TinyViTConfig, ViTConfig
+from litemedsam_jax.training.config import OptimizerConfig, TrainingConfig
 from litemedsam_jax.weights.store import flatten, unflatten
 
 # Prompts that training with boxes never makes.
@@ -33,7 +34,9 @@ def make_optimizer(
     """The optimizer of a run; its update takes the loss as `value` (plateau).
 
     Args:
-        params: nested, as the network's `params` collection: each gets "train" or "still".
+        config: the run.
+        params: nested, as the network's `params` collection.
+        steps_per_epoch: optimizer steps, for plateau and cosine.
     """
     options = config.optimizer
     encoder = config.model.image_encoder
@@ -44,8 +47,8 @@ def make_optimizer(
         _scale_by_layer(encoder, options.layer_decay),
         optax.scale_by_learning_rate(learning_rate(config, steps_per_epoch)),
     )
-    labels = map_paths(lambda path: "train" if trains(path, options) else "still", params)
-    parts = {"train": adamw, "still": optax.set_to_zero()}
+    labels = map_paths(lambda path: "trained" if trains(path, options) else "frozen", params)
+    parts = {"trained": adamw, "frozen": optax.set_to_zero()}
     optimizer = optax.with_extra_args_support(optax.multi_transform(parts, labels))
     if options.schedule != "plateau":
         return optimizer

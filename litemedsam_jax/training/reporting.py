@@ -1,6 +1,5 @@
 """What a run leaves in its work folder besides checkpoints: numbers, curves, pictures, weights."""
 
-import dataclasses
 import json
 import math
 from collections.abc import Mapping
@@ -9,16 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from litemedsam_jax.config import TrainingConfig
 from litemedsam_jax.drawing import overlay, page
 from litemedsam_jax.files import replacing
 from litemedsam_jax.training.validation import CasePrediction
-
-
-def write_config(folder: Path, config: TrainingConfig) -> None:
-    """`config.json`: every option of the run, defaults included."""
-    with replacing(folder / "config.json") as beside:
-        beside.write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
 
 
 class Report:
@@ -58,6 +50,7 @@ class Report:
         draw_curves(self.folder / "curves.png", read_records(self._path))
 
     def close(self) -> None:
+        """Ends the TensorBoard file."""
         self._board.close()
 
 

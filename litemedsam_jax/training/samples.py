@@ -1,4 +1,4 @@
-"""From a slice to what the network is trained on. NumPy and OpenCV, one generator for all chance.
+"""From a slice to what the network is trained on. NumPy and OpenCV, one random generator.
 
 Source: the reference's `NpyDataset` of `train_one_gpu.py` and of `distill_single_gpu.py`.
 """
@@ -10,9 +10,9 @@ import cv2
 import grain
 import numpy as np
 
-from litemedsam_jax.config import DataConfig
 from litemedsam_jax.imaging.input_frame import Frame, bounding_box, resize_labels, to_input
 from litemedsam_jax.training.catalog import Slice
+from litemedsam_jax.training.config import DataConfig
 
 _ZOOM = (0.75, 1.33)
 _GAMMA = (0.7, 1.4)
@@ -20,9 +20,11 @@ _CONTRAST = (0.7, 1.3)
 
 
 class EmbeddingStore(Protocol):
-    """Where finished embeddings of the teacher are (teacher.TeacherCache)."""
+    """Where finished embeddings of the teacher are (teacher_cache.TeacherCache)."""
 
-    def embedding(self, name: str, variant: int) -> np.ndarray: ...
+    def embedding(self, name: str, variant: int) -> np.ndarray:
+        """(G, G, C) of a slice, flipped as the variant says."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class FinetuneSample(grain.transforms.RandomMap):
     size: int
 
     def random_map(self, element: Slice, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """A sample of a slice: one of its labels, augmented."""
         fixed = bool(self.data.overfit)
         labels = element.entry.labels
         label = labels[rng.integers(len(labels))]
@@ -70,8 +73,9 @@ class DistillSample(grain.transforms.RandomMap):
     cache: EmbeddingStore | None = None
 
     def random_map(self, element: Slice, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        chance = self.data.flips and not self.data.overfit
-        lr, ud = rng.integers(2, size=2) if chance else (0, 0)
+        """A sample of a slice, flipped at random."""
+        random = self.data.flips and not self.data.overfit
+        lr, ud = rng.integers(2, size=2) if random else (0, 0)
         image = square_input(element.image, self.size, self.data.resize, cv2.INTER_AREA)
         sample = {
             "image": np.ascontiguousarray(flip(image, lr, ud)),
@@ -91,9 +95,13 @@ def teacher_input(element: Slice, size: int, resize: str) -> np.ndarray:
 
 
 def square_input(image: np.ndarray, size: int, resize: str, interpolation: int) -> np.ndarray:
-    """(H, W) or (H, W, 3) -> (size, size, 3) float32 in [0, 1].
+    """An image as a network takes it, (size, size, 3) float32 in [0, 1].
 
-    resize: "pad" keeps the aspect ratio as inference does; "squash" does not.
+    Args:
+        image: (H, W) or (H, W, 3).
+        size: of the network's input, in pixels.
+        resize: "pad" keeps the aspect ratio as inference does; "squash" does not.
+        interpolation: OpenCV's constant.
     """
     frame = frame_of(image, size)
     if resize == "pad" and interpolation == cv2.INTER_AREA:

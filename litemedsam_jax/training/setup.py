@@ -1,7 +1,6 @@
-"""Puts a run together: data, start, programs, folders; then the loop."""
+"""Assembles a run: data, start, compiled step, folders; then the loop."""
 
 import math
-import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -9,17 +8,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import grain
 import jax
 import numpy as np
 
-from litemedsam_jax.config import DataConfig, TrainingConfig
 from litemedsam_jax.files import remove_stale
 from litemedsam_jax.training import data as pipeline
 from litemedsam_jax.training import devices, reporting
 from litemedsam_jax.training.catalog import Catalog, DataError, open_catalog, split_by_case
 from litemedsam_jax.training.checkpoints import Checkpoints
-from litemedsam_jax.training.loop import NotFiniteError, Progress, Result, Run, termination, train
-from litemedsam_jax.training.optimizer import learning_rate, make_optimizer, plateau_factor, trains
+from litemedsam_jax.training.config import DataConfig, TrainingConfig
+from litemedsam_jax.training.config_file import resume_notes, write_config
+from litemedsam_jax.training.dry_run import print_plan
+from litemedsam_jax.training.loop import (
+    NotFiniteError,
+    Outcome,
+    Progress,
+    TrainingRun,
+    termination,
+    train,
+)
+from litemedsam_jax.training.optimizer import learning_rate, make_optimizer, plateau_factor
 from litemedsam_jax.training.steps import LossFunction, TrainState, init_state, make_step
 from litemedsam_jax.weights import store, torch_checkpoint
 from litemedsam_jax.weights.errors import CheckpointError
@@ -28,15 +37,17 @@ TARGET_DSC = 0.95  # of --overfit
 
 
 @dataclass(frozen=True)
-class Stage:
-    """What one of the two stages brings to a run.
+class TrainingTask:
+    """What fine-tuning or distillation brings to a run.
 
     Attributes:
-        variables: to start from. counters: torch's BatchNorm counters that belong to them.
-        transform: slice to sample. loss: (config, axis) -> loss function.
-        prepare: a batch as it comes from the pipeline -> one as the loss wants it.
+        variables: the network's collections to start from.
+        counters: torch's BatchNorm counters that belong to them.
+        transform: slice to sample.
+        loss: (config, axis of devices) -> loss function.
+        prepare: a batch as it comes from the pipeline -> one as the loss takes it.
         validate: (state, epoch) -> values, the score among them; None: no validation data.
-        output: the weights file in the work folder.
+        output: name of the weights file in the work folder.
     """
 
     variables: dict[str, Any]
@@ -49,7 +60,18 @@ class Stage:
 
 
 def open_data(config: DataConfig, all_slices: bool = False) -> tuple[Catalog, Catalog | None]:
-    """Training and validation slices. Raises sources.DataError."""
+    """Training and validation slices.
+
+    Args:
+        config: the sources, and what of them is held out.
+        all_slices: also those without objects.
+
+    Returns:
+        Both catalogs; the second is None without validation.
+
+    Raises:
+        DataError: unusable data, or a case in both.
+    """
     catalog = open_catalog(config.sources, all_slices)
     devices.say(f"data: {catalog.describe()}")
     if config.overfit:
@@ -70,40 +92,66 @@ def open_data(config: DataConfig, all_slices: bool = False) -> tuple[Catalog, Ca
     return split_by_case(catalog, config.val_fraction, config.seed)
 
 
-def run_stage(
-    config: TrainingConfig, stage: Stage, catalog: Catalog, *, resume: bool, dry_run: bool = False
-) -> Result | None:
-    """Trains; returns how it ended, or None after a dry run.
+def run_training(
+    config: TrainingConfig,
+    task: TrainingTask,
+    catalog: Catalog,
+    *,
+    resume: bool,
+    dry_run: bool = False,
+) -> Outcome | None:
+    """Trains.
+
+    Args:
+        config: the run.
+        task: what is trained, and how it is validated.
+        catalog: slices to train on.
+        resume: go on from the newest checkpoint of the work folder, which must have one.
+        dry_run: print the plan and one step's time instead.
+
+    Returns:
+        How it ended; None after a dry run.
 
     Raises:
-        CheckpointError, DataError, loop.NotFiniteError, checkpoints.SaveError.
+        CheckpointError: no checkpoint to resume from, or one too many, or of another set-up.
+        DataError: unusable data.
+        NotFiniteError: the loss or its gradient is not finite.
+        SaveError: a checkpoint could not be written.
     """
     samples = config.data.batch_size * config.optimizer.accumulate * jax.device_count()
     per_epoch = config.steps_per_epoch or math.ceil(len(catalog) / samples)
-    optimizer = make_optimizer(config, stage.variables["params"], per_epoch)
-    state = init_state(stage.variables, optimizer, ema=bool(config.optimizer.ema_decay))
-    step = make_step(config, stage.loss(config, devices.AXIS), optimizer, devices.AXIS)
-    program = devices.Program(step, mapped_output=False, donate=True)
-    start = partial(_batches, config, stage, catalog, samples)
+    optimizer = make_optimizer(config, task.variables["params"], per_epoch)
+    state = init_state(task.variables, optimizer, ema=bool(config.optimizer.ema_decay))
+    step = devices.DeviceFunction(
+        make_step(config, task.loss(config, devices.AXIS), optimizer, devices.AXIS),
+        mapped_output=False,
+        donate=True,
+    )
+    batches = partial(_batches, config, task, catalog, samples)
     if dry_run:
-        with closing(start(0)) as batches:
-            _dry_run(config, stage, state, program, next(batches), samples, per_epoch)
+        with closing(batches(0)) as stream:
+            first = next(stream)
+        placed = task.prepare(_on_devices(config, first))
+        names = first["name"]
+        print_plan(
+            config, state, step, placed, names=names, samples=samples, steps_per_epoch=per_epoch
+        )
         return None
     with termination() as stop_requested:
         checkpoints = Checkpoints(_checkpoint_folder(config, resume), config.keep)
         progress = Progress(data=catalog.fingerprint())
         if resume:
-            state, progress = _resumed(checkpoints, state, progress)
+            state, progress = _resumed(config, checkpoints, state, progress)
         schedule = learning_rate(config, per_epoch)
-        run = Run(
+        run = TrainingRun(
             config=config,
-            step=lambda s, batch: program(s, stage.prepare(_on_devices(config, batch))),
-            validate=stage.validate or (lambda s, epoch: {}),
-            export=partial(export, config, stage),
+            step=lambda s, batch: step(s, task.prepare(_on_devices(config, batch))),
+            validate=task.validate or (lambda s, epoch: {}),
+            export=partial(export, config, task),
             learning_rate=lambda s: float(schedule(s.step)) * plateau_factor(s.opt_state),
             checkpoints=checkpoints,
             report=_report(config, progress.step if resume else None),
-            batches=start(progress.consumed),  # starts the workers, hence last
+            batches=batches(progress.samples_seen),  # starts the workers, hence last
             global_batch=samples,
             steps_per_epoch=per_epoch,
             target=TARGET_DSC if config.data.overfit and config.stage == "finetune" else None,
@@ -117,6 +165,32 @@ def run_stage(
             run.close()
 
 
+def export(config: TrainingConfig, task: TrainingTask, state: TrainState) -> None:
+    """Writes the weights for inference: safetensors, and .pth if asked for.
+
+    Args:
+        config: the run, whose work folder gets them.
+        task: names the file, and has the counters of the start.
+        state: whose averaged parameters are taken where there are any.
+    """
+    # Every host fetches (a collective where arrays are spread); one writes.
+    variables = devices.fetch(state.variables())
+    if not devices.is_main():
+        return
+    seen = int(state.step) * config.optimizer.accumulate
+    counters = {key: count + seen for key, count in task.counters.items()}
+    path = Path(config.work_dir) / task.output
+    store.save(path, variables, config.model, torch_checkpoint.counters_to_text(counters))
+    if config.save_pth:
+        _write_pth(path.with_suffix(".pth"), variables, config, counters)
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a work folder has a complete checkpoint to resume from."""
+    path = folder / "checkpoints"
+    return path.is_dir() and any(child.name.isdigit() for child in path.iterdir())
+
+
 def _report(config: TrainingConfig, resumed_at: int | None) -> reporting.Report | None:
     """Opens the work folder's report, after what killed runs have left; of the main host alone."""
     if not devices.is_main():
@@ -124,25 +198,13 @@ def _report(config: TrainingConfig, resumed_at: int | None) -> reporting.Report 
     folder = Path(config.work_dir)
     for place in (folder, folder / "predictions"):
         remove_stale(place)
-    reporting.write_config(folder, config)
+    write_config(folder, config)
     return reporting.Report(folder, resumed_at)
 
 
-def export(config: TrainingConfig, stage: Stage, state: TrainState) -> None:
-    """Writes the weights for inference: safetensors, and .pth if asked for."""
-    # Every host fetches (a collective where arrays are spread); one writes.
-    variables = devices.fetch(state.variables())
-    if not devices.is_main():
-        return
-    seen = int(state.step) * config.optimizer.accumulate
-    counters = {key: count + seen for key, count in stage.counters.items()}
-    path = Path(config.work_dir) / stage.output
-    store.save(path, variables, config.model, torch_checkpoint.counters_to_text(counters))
-    if config.save_pth:
-        _write_pth(path.with_suffix(".pth"), variables, config, counters)
-
-
-def _write_pth(path: Path, variables: Any, config: TrainingConfig, counters) -> None:
+def _write_pth(
+    path: Path, variables: Any, config: TrainingConfig, counters: dict[str, int]
+) -> None:
     import torch
 
     from litemedsam_jax.files import replacing
@@ -156,21 +218,17 @@ def _on_devices(config: TrainingConfig, batch: pipeline.Batch) -> dict[str, Any]
     return pipeline.with_devices(batch, jax.local_device_count(), config.optimizer.accumulate)
 
 
-def _batches(config: TrainingConfig, stage: Stage, catalog: Catalog, samples: int, consumed: int):
+def _batches(
+    config: TrainingConfig, task: TrainingTask, catalog: Catalog, samples: int, samples_seen: int
+) -> grain.DatasetIterator[pipeline.Batch]:
     return pipeline.training_batches(
         catalog,
-        stage.transform,
+        task.transform,
         config.data,
         samples,
-        consumed=consumed,
+        samples_seen=samples_seen,
         sharding=devices.sharding(),
     )
-
-
-def holds_run(folder: Path) -> bool:
-    """Whether a work folder has a complete checkpoint to resume from."""
-    path = folder / "checkpoints"
-    return path.is_dir() and any(child.name.isdigit() for child in path.iterdir())
 
 
 def _checkpoint_folder(config: TrainingConfig, resume: bool) -> Path:
@@ -189,46 +247,15 @@ def _checkpoint_folder(config: TrainingConfig, resume: bool) -> Path:
 
 
 def _resumed(
-    checkpoints: Checkpoints, state: TrainState, fresh: Progress
+    config: TrainingConfig, checkpoints: Checkpoints, state: TrainState, fresh: Progress
 ) -> tuple[TrainState, Progress]:
+    notes = resume_notes(Path(config.work_dir), config)
     state, saved = checkpoints.restore(state)
-    progress = Progress(**saved)
-    devices.say(f"resumed at step {progress.step}, after {progress.consumed} samples")
+    progress = Progress.from_checkpoint(saved)
+    devices.say(f"resumed at step {progress.step}, after {progress.samples_seen} samples")
+    for note in notes:
+        devices.say(note)
     if progress.data != fresh.data:
         devices.say("note: the training slices are not those of the checkpoint; going on with them")
         progress = replace(progress, data=fresh.data)
     return state, progress
-
-
-def _dry_run(
-    config: TrainingConfig, stage: Stage, state, program, batch, samples: int, per_epoch: int
-) -> None:
-    """Prints model, data and memory plan, and one step's time."""
-    flat = store.flatten(state.params)
-    total = sum(math.prod(leaf.shape) for leaf in flat.values())
-    trained = sum(
-        math.prod(leaf.shape) for path, leaf in flat.items() if trains(path, config.optimizer)
-    )
-    placed = stage.prepare(_on_devices(config, batch))
-    began = time.monotonic()
-    plan = program.compiled(state, placed).memory_analysis()
-    compiled = time.monotonic() - began
-    seconds = []
-    for _ in range(2):  # the first one may still load and page
-        began = time.monotonic()
-        state, metrics = program(state, placed)
-        jax.block_until_ready(state)
-        seconds.append(time.monotonic() - began)
-    mib = 1 / 2**20
-    print(
-        f"model    {config.model.name}, {total:,} parameters, {trained:,} of them trained, "
-        f"{config.dtype}\n"
-        f"devices  {jax.device_count()} x {jax.devices()[0].device_kind}, "
-        f"{jax.process_count()} processes\n"
-        f"data     {samples} samples a step, {per_epoch} steps an epoch, {config.epochs} epochs; "
-        f"first: {', '.join(map(str, batch['name'][:3]))}\n"
-        f"memory   per device: state {plan.argument_size_in_bytes * mib:.0f} MiB with the batch, "
-        f"activations {plan.temp_size_in_bytes * mib:.0f} MiB\n"
-        f"step     {seconds[-1]:.2f} s ({samples / seconds[-1]:.2f} samples/s), compiled in "
-        f"{compiled:.0f} s; loss {float(metrics['loss']):.4f}"
-    )

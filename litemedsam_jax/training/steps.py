@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from litemedsam_jax.config import Execution, ModelConfig, TrainingConfig
+from litemedsam_jax.config import Execution, ModelConfig
 from litemedsam_jax.models.lite_medsam import LiteMedSAMNetwork, make_image_encoder
 from litemedsam_jax.training import losses
+from litemedsam_jax.training.config import TrainingConfig
 from litemedsam_jax.training.optimizer import map_paths, trains
 
 Array = jax.Array
@@ -28,11 +29,11 @@ class TrainState(NamedTuple):
     batch_stats: Any
     buffers: Any
     opt_state: Any
-    average: Any  # exponential moving average of params; empty without --ema
+    ema_params: Any  # exponential moving average of params; empty without --ema
 
     def variables(self, averaged: bool = True) -> dict[str, Any]:
         """The network's collections, with the averaged parameters where there are any."""
-        params = self.average if averaged and self.average else self.params
+        params = self.ema_params if averaged and self.ema_params else self.params
         collections = {"params": params, "batch_stats": self.batch_stats, "buffers": self.buffers}
         return {name: tree for name, tree in collections.items() if tree}
 
@@ -101,7 +102,10 @@ def teacher_embedding(config: ModelConfig, dtype: str, variables: Any, image: Ar
     """The frozen teacher's embedding, (B, G, G, C) bfloat16: what the cache stores.
 
     Args:
-        variables: of the image encoder alone. image: (B, S, S, 3) at the teacher's size.
+        config: of the teacher's whole model.
+        dtype: of its activations.
+        variables: of the image encoder alone.
+        image: (B, S, S, 3) at the teacher's size.
     """
     network = make_image_encoder(config, Execution(dtype=dtype))
     embedding: Any = network.apply(variables, image)
@@ -117,12 +121,18 @@ def make_step(
     """The training step over a batch (accumulate, B, ...), one optimizer step.
 
     Args:
+        config: what is frozen, whether parameters are averaged.
+        loss: of one batch.
+        optimizer: as `make_optimizer` makes it.
         axis: name of the axis of devices, over which gradients and metrics are averaged.
+
     Returns:
         (state, batch) -> (state, metrics: loss, its terms, gradient_norm, finite). A step whose
         loss or gradient is not finite leaves the state as it was, for the guard to stop on.
     """
-    gradients = partial(_accumulated, jax.value_and_grad(_stopping(loss, config), has_aux=True))
+    gradients = partial(
+        _accumulated, jax.value_and_grad(_without_frozen(loss, config), has_aux=True)
+    )
     ema = config.optimizer.ema_decay
 
     def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
@@ -135,23 +145,23 @@ def make_step(
             grads, state.opt_state, state.params, value=metrics["loss"]
         )
         params = optax.apply_updates(state.params, updates)
-        average = optax.incremental_update(params, state.average, 1 - ema) if ema else {}
-        new = TrainState(state.step + 1, params, batch_stats, state.buffers, opt_state, average)
+        ema_params = optax.incremental_update(params, state.ema_params, 1 - ema) if ema else {}
+        new = TrainState(state.step + 1, params, batch_stats, state.buffers, opt_state, ema_params)
         new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
         return new, {**metrics, "gradient_norm": norm, "finite": finite}
 
     return step
 
 
-def _stopping(loss: LossFunction, config: TrainingConfig) -> LossFunction:
-    """The loss without gradients into parameters that stay still: their backward pass goes away."""
+def _without_frozen(loss: LossFunction, config: TrainingConfig) -> LossFunction:
+    """The loss without gradients into frozen parameters, whose backward pass then goes away."""
 
-    def stopped(params, *arguments):
+    def loss_of_trained(params, *arguments):
         kept = map_paths(lambda path: trains(path, config.optimizer), params)
         params = jax.tree.map(lambda k, p: p if k else lax.stop_gradient(p), kept, params)
         return loss(params, *arguments)
 
-    return stopped
+    return loss_of_trained
 
 
 def _accumulated(value_and_grad, state: TrainState, batch: Any) -> tuple[Any, Metrics, Any]:
@@ -170,8 +180,8 @@ def _accumulated(value_and_grad, state: TrainState, batch: Any) -> tuple[Any, Me
 
     def add(carry, one):
         batch_stats, total = carry
-        batch_stats, found = part(batch_stats, one)
-        return (batch_stats, jax.tree.map(jnp.add, total, found)), None
+        batch_stats, one_total = part(batch_stats, one)
+        return (batch_stats, jax.tree.map(jnp.add, total, one_total)), None
 
     shapes = jax.eval_shape(part, state.batch_stats, jax.tree.map(lambda x: x[0], batch))[1]
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)

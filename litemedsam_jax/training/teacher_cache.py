@@ -1,7 +1,7 @@
-"""The teacher's embeddings, computed once: ArrayRecord shards of bfloat16, a record a flip variant.
+"""The teacher's embeddings, computed once: ArrayRecord shards of bfloat16, a record per flip.
 
 The teacher is frozen and the only augmentation of stage 1 are flips, so a slice has four embeddings
-for ever, and the teacher's forward pass at 1024x1024 is nearly all of a step's cost. A cache grows:
+in all, and the teacher's forward pass at 1024x1024 is nearly all of a step's cost. A cache grows:
 slices that it lacks are added in new shards. `cache.json` says whose embeddings they are.
 """
 
@@ -81,17 +81,26 @@ def missing_slices(folder: Path, catalog: Catalog) -> list[int]:
 
 
 def check(folder: Path, resize: str, teacher: str | None = None) -> None:
-    """Raises DataError if the cache was made by another teacher or another resize."""
+    """Checks that a cache, if there is one, is of this teacher and resize.
+
+    Args:
+        folder: of the cache.
+        resize: "pad" or "squash".
+        teacher: its digest; None: not known, not checked.
+
+    Raises:
+        DataError: it is of another, or damaged.
+    """
     if not (folder / "cache.json").is_file():
         return
     cache = TeacherCache(folder)
-    for what, found, wanted in (
+    for what, stored, wanted in (
         ("resize", cache.resize, resize),
         ("teacher", cache.teacher, teacher or cache.teacher),
     ):
-        if found != wanted:
+        if stored != wanted:
             raise DataError(
-                f"{folder}: a cache of another {what} ({found}, not {wanted}); give another folder"
+                f"{folder}: a cache of another {what} ({stored}, not {wanted}); give another folder"
             )
 
 
@@ -118,21 +127,25 @@ def fill(
     A killed run leaves whole shards, which the next one keeps.
 
     Args:
+        folder: of the cache; its shards are added to.
+        catalog: the slices.
+        indices: of those to embed.
         embed: (batch, size, size, 3) -> (batch, G, G, C) bfloat16.
-        size: of the teacher's input. batch: images that `embed` takes, VARIANTS divides it or it
-            divides VARIANTS.
+        size: side of the teacher's input, in pixels.
+        resize: "pad" or "squash".
+        batch: images that `embed` takes; VARIANTS divides it or it divides VARIANTS.
         part: which of how many hosts this is; each makes shards of its own.
     """
     from tqdm import tqdm
 
     start, count = part
-    mine = indices[start::count]
+    own = indices[start::count]
     taken = {path.stem for path in folder.glob(_PATTERN)}
     free = (f"embeddings-{start:03d}-{n:05d}" for n in range(10**5))
     names = (name for name in free if name not in taken)
-    with tqdm(total=len(mine), unit=" slices", desc="teacher", disable=None) as bar:
-        for first in range(0, len(mine), _SLICES_PER_SHARD):
-            chunk = mine[first : first + _SLICES_PER_SHARD]
+    with tqdm(total=len(own), unit=" slices", desc="teacher", disable=None) as bar:
+        for first in range(0, len(own), _SLICES_PER_SHARD):
+            chunk = own[first : first + _SLICES_PER_SHARD]
             images = _variants(catalog, chunk, size, resize)
             path = folder / f"{next(names)}.array_record"
             _write(path, [catalog.entries[i].name for i in chunk], embed, images, batch)

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from litemedsam_jax.config import DataConfig
 from litemedsam_jax.evaluation.metrics import score_case
 from litemedsam_jax.imaging.input_frame import Frame, mask_from_logits, to_input
 from litemedsam_jax.training.catalog import Catalog, Slice
+from litemedsam_jax.training.config import DataConfig
 from litemedsam_jax.training.data import ALONE, Sharding
 from litemedsam_jax.training.samples import frame_of, padded_mask, tight_box
 
@@ -38,7 +38,7 @@ class CasePrediction:
     boxes: dict[int, list[np.ndarray]] = field(default_factory=dict)
 
     def stacked(self) -> tuple[np.ndarray, np.ndarray]:
-        """gts and segs, (H, W) or (D, H, W) from the first to the last slice; gaps are empty."""
+        """Labels and masks, (H, W) or (D, H, W) of all slices between; gaps are empty."""
         positions = sorted(self.slices)
         if len(positions) == 1:
             return self.slices[positions[0]].gts, self.segs[positions[0]]
@@ -52,7 +52,7 @@ class CasePrediction:
 
 
 @dataclass(frozen=True)
-class Scores:
+class ModalityScores:
     """Sums over the cases of each modality, which add up over hosts."""
 
     modalities: tuple[str, ...]
@@ -60,14 +60,14 @@ class Scores:
 
     def means(self) -> dict[str, float]:
         """`dsc`, `nsd` over all cases, and `dsc/CT` and the like."""
-        found = {}
+        means = {}
         total = self.sums.sum(0)
         for name, row in [("", total), *zip(self.modalities, self.sums, strict=True)]:
             if row[2]:
                 suffix = f"/{name}" if name else ""
-                found[f"dsc{suffix}"] = float(row[0] / row[2])
-                found[f"nsd{suffix}"] = float(row[1] / row[2])
-        return found
+                means[f"dsc{suffix}"] = float(row[0] / row[2])
+                means[f"nsd{suffix}"] = float(row[1] / row[2])
+        return means
 
 
 def validate(
@@ -80,13 +80,19 @@ def validate(
     *,
     sharding: Sharding = ALONE,
     pictured: Sequence[str] = (),
-) -> tuple[Scores, dict[str, CasePrediction]]:
+) -> tuple[ModalityScores, dict[str, CasePrediction]]:
     """Segments every label of every validation slice from its tight box; scores cases.
 
     Args:
-        size: of the network's input. batch_size: items of a call of `predict`.
+        predict: the network.
+        variables: passed to it.
+        catalog: the validation slices.
+        data: how many slices of a case (`val_slices`).
+        size: of the network's input, in pixels.
+        batch_size: items of a call of `predict`.
         sharding: this process takes every n-th case.
         pictured: cases whose predictions are returned too.
+
     Returns:
         The scores of this process's cases, and those predictions.
     """
@@ -95,8 +101,8 @@ def validate(
     sums = np.zeros((len(modalities), 3))
     kept: dict[str, CasePrediction] = {}
     groups = _cases(catalog, data.val_slices)
-    mine = list(groups.items())[sharding.index :: sharding.count]
-    items = _items(catalog, mine, size)
+    own = list(groups.items())[sharding.index :: sharding.count]
+    items = _items(catalog, own, size)
     segmented = _predicted(predict, variables, items, batch_size)
     for case, prediction in _by_case(segmented):
         gts, segs = prediction.stacked()
@@ -105,7 +111,7 @@ def validate(
         sums[modalities.index(entry.modality)] += (score.dsc, np.nan_to_num(score.nsd), 1)
         if case in pictured:
             kept[case] = prediction
-    return Scores(modalities, sums), kept
+    return ModalityScores(modalities, sums), kept
 
 
 def picked_cases(catalog: Catalog, count: int) -> list[str]:
@@ -161,8 +167,8 @@ def _predicted(predict: Predict, variables, items, batch_size: int):
             valid[row, : len(item.boxes)] = True
         images = np.stack([item.image for item in some])
         logits = predict(variables, {"image": images, "boxes": boxes, "valid": valid})
-        for (case, item), found in zip(waiting, logits, strict=False):
-            yield case, item, found[: len(item.labels)]
+        for (case, item), masks in zip(waiting, logits, strict=False):
+            yield case, item, masks[: len(item.labels)]
         waiting.clear()
 
     for pair in items:
@@ -177,7 +183,7 @@ def _by_case(segmented) -> Iterator[tuple[str, CasePrediction]]:
     """Paints masks into slices; yields each case when the next one begins."""
     current, prediction = None, CasePrediction()
     for case, item, logits in segmented:
-        # Pictures called a-001 and a-002 look like slices of a volume; their sizes tell.
+        # Images called a-001 and a-002 look like slices of a volume; their sizes differ.
         shape = item.slice.gts.shape
         if (case, shape) != current:
             if current is not None:

@@ -6,9 +6,10 @@ import numpy as np
 import optax
 import pytest
 
-from litemedsam_jax.config import OptimizerConfig, lite_medsam, medsam_vit_b
+from litemedsam_jax.config import lite_medsam, medsam_vit_b
 from litemedsam_jax.models.lite_medsam import init_variables
 from litemedsam_jax.training import optimizer
+from litemedsam_jax.training.config import OptimizerConfig
 from litemedsam_jax.weights.store import flatten
 
 PARAMS = {

@@ -13,10 +13,11 @@ import numpy as np
 import optax
 import pytest
 
-from litemedsam_jax.config import DataConfig, LossConfig, TrainingConfig, lite_medsam
+from litemedsam_jax.config import lite_medsam
 from litemedsam_jax.preparation.training_set import read_slices
 from litemedsam_jax.training import optimizer, steps
 from litemedsam_jax.training.catalog import Slice
+from litemedsam_jax.training.config import LossConfig, TrainingConfig
 from litemedsam_jax.training.samples import FinetuneSample
 from litemedsam_jax.weights import torch_checkpoint
 from litemedsam_jax.weights.store import flatten, unflatten
@@ -26,7 +27,7 @@ torch = pytest.importorskip("torch")
 
 STEPS = int(os.environ.get("LITEMEDSAM_TRAJECTORY_STEPS", "3"))
 WEIGHTS = LossConfig(dice=1.0, bce=0.7, iou=1.3)
-CONFIG = TrainingConfig("finetune", "", lite_medsam(), DataConfig(("x",)), loss=WEIGHTS)
+CONFIG = TrainingConfig("finetune", lite_medsam(), loss=WEIGHTS)
 
 
 @pytest.fixture(scope="module", autouse=True)

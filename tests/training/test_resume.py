@@ -92,7 +92,8 @@ def test_two_devices_equal_one_and_one_resumes_their_run(uninterrupted, train_co
     finish(train_command(folder, "-num_epochs", "5", "-batch_size", "1", *PACE, devices=2))
     assert_same_first_step(folder, uninterrupted)
     np.testing.assert_allclose(losses_of(folder), losses_of(uninterrupted), rtol=1e-3)
-    assert "resumed at step 10" in finish(train_command(folder, *STEPS, "--resume"))
+    output = finish(train_command(folder, *STEPS, "--resume"))
+    assert "resumed at step 10" in output and "data.batch_size was 1 and is 2 now" in output
 
 
 def test_two_processes_equal_one(uninterrupted, train_command, tmp_path):

@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from litemedsam_jax.config import LossConfig
 from litemedsam_jax.training import losses, steps
+from litemedsam_jax.training.config import LossConfig
 from litemedsam_jax.training.optimizer import make_optimizer
 from litemedsam_jax.weights.store import flatten
-from tests.training.conftest import random_variables, slow, small_model
+from tests.support.small_network import random_variables, small_model
+from tests.training.conftest import slow
 
 FROZEN = {"freeze": ("encoder",), "epsilon": 1e-3}
 
@@ -66,7 +67,7 @@ def test_it_learns_with_average_clipping_and_bfloat16(make_config, variables, ba
     assert last["loss"] < 0.9 * first["loss"]
     for path, leaf in flatten(state.variables()).items():
         assert leaf.dtype == jnp.float32, path
-    moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), state.params, state.average)
+    moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), state.params, state.ema_params)
     assert max(jax.tree.leaves(moved)) > 0 and int(state.step) == 25
 
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from litemedsam_jax.config import MODELS
+from litemedsam_jax.config import lite_medsam, medsam_vit_b, mobile_sam, tiny_for_tests
 from litemedsam_jax.weights import config_json, store
 from litemedsam_jax.weights.errors import CheckpointError
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_configuration_as_json(name):
-    config = MODELS[name]()
+@pytest.mark.parametrize("make", [lite_medsam, mobile_sam, medsam_vit_b, tiny_for_tests])
+def test_configuration_as_json(make):
+    config = make()
     assert config_json.from_json(config_json.to_json(config)) == config
 
 

@@ -12,11 +12,13 @@ from litemedsam_jax import config as configs
 from litemedsam_jax.cli import main
 from litemedsam_jax.training import distill, finetune, initial_weights, loop, setup
 from litemedsam_jax.training.catalog import DataError
+from litemedsam_jax.training.config import DataConfig
 from litemedsam_jax.weights import store
 from litemedsam_jax.weights.errors import CheckpointError
 from litemedsam_jax.weights.join import join
 from tests.conftest import REPOSITORY
-from tests.training.conftest import arrays_of, random_variables, small_model
+from tests.support.small_network import random_variables, small_model
+from tests.training.conftest import arrays_of
 
 OUTPUTS = ("config.json", "metrics.jsonl", "curves.png", "tensorboard", "model.safetensors")
 
@@ -30,8 +32,8 @@ def test_finetuning_validates_reports_and_exports(make_config, small_weights, tm
     config = make_config(data={"val_fraction": 0.34}, epochs=2, steps_per_epoch=3)
     variables, _, counters = initial_weights.whole_model(small_weights, None, 0)
     catalog, validation = setup.open_data(config.data)
-    stage = finetune.stage(config, variables, counters, validation)
-    result = setup.run_stage(config, stage, catalog, resume=False)
+    task = finetune.task(config, variables, counters, validation)
+    result = setup.run_training(config, task, catalog, resume=False)
     folder = tmp_path / "run"
     assert result.reason == "done" and all((folder / name).exists() for name in OUTPUTS)
     epochs = records(folder, "epoch")
@@ -41,7 +43,7 @@ def test_finetuning_validates_reports_and_exports(make_config, small_weights, tm
     assert len(list((folder / "predictions").glob("epoch_*.png"))) == 3
     assert store.load(folder / "model.safetensors")[1] == small_model()
     with pytest.raises(CheckpointError, match="--resume"):
-        setup.run_stage(config, stage, catalog, resume=False)
+        setup.run_training(config, task, catalog, resume=False)
 
 
 def test_frozen_batch_norm_keeps_its_statistics_and_trains_its_scales(
@@ -50,8 +52,8 @@ def test_frozen_batch_norm_keeps_its_statistics_and_trains_its_scales(
     config = make_config(optimizer={"freeze_batch_norm": True}, epochs=1, steps_per_epoch=2)
     variables, _, counters = initial_weights.whole_model(small_weights, None, 0)
     catalog, _ = setup.open_data(config.data)
-    stage = finetune.stage(config, variables, counters, None)
-    setup.run_stage(config, stage, catalog, resume=False)
+    task = finetune.task(config, variables, counters, None)
+    setup.run_training(config, task, catalog, resume=False)
     before, after = arrays_of(small_weights), arrays_of(tmp_path / "run" / "model.safetensors")
     changed = {name for name in before if not np.array_equal(before[name], after[name])}
     assert "params/image_encoder/patch_embed/seq_0/bn/scale" in changed
@@ -62,9 +64,9 @@ def test_the_guard_names_the_cases_and_keeps_the_checkpoint(make_config, small_w
     config = make_config(optimizer={"learning_rate": 1e30}, epochs=2, steps_per_epoch=3)
     variables, _, counters = initial_weights.whole_model(small_weights, None, 0)
     catalog, _ = setup.open_data(config.data)
-    stage = finetune.stage(config, variables, counters, None)
+    task = finetune.task(config, variables, counters, None)
     with pytest.raises(loop.NotFiniteError, match=r"The batch: \w+_disc_\d.*label"):
-        setup.run_stage(config, stage, catalog, resume=False)
+        setup.run_training(config, task, catalog, resume=False)
     saved = [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()]
     assert "0" in saved and "3" not in saved
 
@@ -85,10 +87,10 @@ def distil(config, weights, teacher_path, cache, resume=False):
     if teacher_path is not None:
         guide = distill.Teacher(*initial_weights.teacher(teacher_path), "float32")
     catalog, validation = setup.open_data(config.data, all_slices=True)
-    stage = distill.stage(
-        config, variables, counters, validation, guide=guide, cache=cache, catalog=catalog
+    task = distill.task(
+        config, variables, counters, validation, teacher=guide, cache=cache, catalog=catalog
     )
-    return setup.run_stage(config, stage, catalog, resume=resume)
+    return setup.run_training(config, task, catalog, resume=resume)
 
 
 def test_distillation_learns_and_its_cache_changes_nothing(
@@ -160,7 +162,7 @@ def test_resume_auto_starts_then_continues_and_clears_what_a_kill_left(
 
 def test_two_voices_for_the_same_case_are_refused(npy_folder):
     with pytest.raises(DataError, match="training and the validation"):
-        setup.open_data(configs.DataConfig((str(npy_folder),), (str(npy_folder),)))
+        setup.open_data(DataConfig((str(npy_folder),), (str(npy_folder),)))
 
 
 def test_the_references_flags_are_taken(npy_folder, small_weights, tmp_path, capsys):

@@ -1,0 +1,140 @@
+"""Flags made from the fields of dataclasses, whose metadata `training.config.option` writes.
+
+A flag that is not given stays None in the namespace, so that a command can tell what a user asked
+for from what is only a default.
+"""
+
+import argparse
+import math
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import Field, fields
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+_METAVARS = {int: "N", float: "X", str: "NAME"}
+
+
+def add_flags(
+    parser: argparse.ArgumentParser,
+    command: str,
+    *classes: type,
+    defaults: Mapping[str, Any] | None = None,
+) -> None:
+    """Adds a flag for every field that has metadata and belongs to the command.
+
+    Args:
+        parser: gets an argument group for each heading, in the order of the fields.
+        command: the subcommand's name.
+        classes: dataclasses; their field names are the names in the namespace.
+        defaults: by field name, where the command's default is not the field's.
+    """
+    groups: dict[str, Any] = {}
+    for cls in classes:
+        kinds = get_type_hints(cls)
+        for one in fields(cls):
+            if not _belongs(one, command):
+                continue
+            title = one.metadata["group"]
+            if title not in groups:
+                groups[title] = parser.add_argument_group(title)
+            default = (defaults or {}).get(one.name, one.default)
+            _add(groups[title], one, kinds[one.name], default)
+
+
+def from_flags(
+    cls: type[T],
+    args: argparse.Namespace,
+    *,
+    defaults: Mapping[str, Any] | None = None,
+    **given: Any,
+) -> T:
+    """The dataclass that a command line asks for.
+
+    Args:
+        cls: one of the classes of `add_flags`.
+        args: the parsed command line.
+        defaults: by field name, for flags that were not given; before the field's own default.
+        given: fields that have no flag.
+    """
+    values = dict(given)
+    for one in fields(cls):  # type: ignore[arg-type]
+        if one.name in given:
+            continue
+        value = getattr(args, one.name, None) if one.metadata else None
+        if value is None and defaults is not None:
+            value = defaults.get(one.name)
+        if value is not None:
+            values[one.name] = tuple(value) if isinstance(value, list) else value
+    return cls(**values)
+
+
+def _belongs(one: Field, command: str) -> bool:
+    return bool(one.metadata) and command in (one.metadata["commands"] or (command,))
+
+
+def _add(group: Any, one: Field, kind: Any, default: Any) -> None:
+    about = one.metadata
+    names = about["names"] or (f"--{one.name.replace('_', '-')}",)
+    help = (about["help"] + _default_text(default, about["unset"])).replace("%", "%%")
+    if kind is bool:
+        if default:
+            options = {"type": yes_or_no, "nargs": "?", "const": True, "metavar": "yes|no"}
+        else:
+            options = {"action": "store_const", "const": True}
+        group.add_argument(*names, dest=one.name, help=help, **options)
+        return
+    options = {}
+    if get_origin(kind) is tuple:
+        kind, options = get_args(kind)[0], {"nargs": "+"}
+    elif isinstance(kind, types.UnionType):  # int | None
+        kind = get_args(kind)[0]
+    if about["choices"]:
+        options["choices"] = about["choices"]
+    else:
+        options["metavar"] = about["metavar"] or _METAVARS[kind]
+        options["type"] = str if kind is str else _number(kind, *about["bounds"])
+    group.add_argument(*names, dest=one.name, help=help, **options)
+
+
+def _default_text(default: Any, unset: str) -> str:
+    if unset:
+        return f" (default: {unset})"
+    if default is None or default is False:
+        return ""
+    if isinstance(default, tuple):
+        return f" (default: {' '.join(default)})"
+    if isinstance(default, float):
+        return f" (default: {default:g})"
+    return f" (default: {'yes' if default is True else default})"
+
+
+def _number(kind: type, low: float | None, high: float | None) -> Callable[[str], Any]:
+    """A parser of numbers between two bounds, for argparse."""
+    what = "a whole number" if kind is int else "a number"
+    expected = what + (f" from {low:g}" if low is not None else "")
+    expected += f" to {high:g}" if high is not None else ""
+
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        above = low is None or value >= low
+        if not (above and (high is None or value <= high) and math.isfinite(value)):
+            raise argparse.ArgumentTypeError(f"'{text}'; expected {expected}")
+        return value
+
+    return parse
+
+
+def yes_or_no(text: str) -> bool:
+    """`yes`, `no` and their like as a boolean; for argparse.
+
+    Raises:
+        argparse.ArgumentTypeError: another word. (The reference's `--data_aug False` was true.)
+    """
+    words = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+    if text.lower() not in words:
+        raise argparse.ArgumentTypeError(f"'{text}'; expected yes or no")
+    return words[text.lower()]
