@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from litemedsam_jax.commands.arguments import add_workers, refuse, tell_failures
 
 if TYPE_CHECKING:
-    from litemedsam_jax.evaluation.batch import Pair, Scores
+    from litemedsam_jax.evaluation.batch import FolderScores, Pair
     from litemedsam_jax.evaluation.comparison import Paired
 
 DESCRIPTION = """\
@@ -68,13 +68,13 @@ def run(args: argparse.Namespace) -> int:
     return tell_failures(failed)
 
 
-def _score(args: argparse.Namespace, folder: Path) -> "tuple[dict[str, Pair], Scores]":
-    from litemedsam_jax.evaluation.batch import ScoreOptions, Scores, find_pairs, score_pairs
+def _score(args: argparse.Namespace, folder: Path) -> "tuple[dict[str, Pair], FolderScores]":
+    from litemedsam_jax.evaluation.batch import FolderScores, ScoreOptions, find_pairs, score_pairs
 
     truth = args.gt_dir or args.a
     pairs, missing = find_pairs(folder, truth, truth_key=None if args.gt_dir else "segs")
     scores = score_pairs(pairs, ScoreOptions(corrected=args.corrected), args.num_workers)
-    return {p.case: p for p in pairs}, Scores(scores.cases, missing | scores.failed)
+    return {p.case: p for p in pairs}, FolderScores(scores.cases, missing | scores.failed)
 
 
 def _draw(
@@ -107,14 +107,13 @@ def _draw_case(args: argparse.Namespace, rank: str, paired: "Paired", a: "Pair",
     name = file_kinds.stem_of(paired.case)
     about = ("boxes", "spacing", "direction")
     case = read_npz(args.images / f"{name}.npz", ("imgs",), about)
-    gts, segs_a, _ = batch.read_pair(a)
-    _, segs_b, _ = batch.read_pair(b)
+    read = batch.read_pair(a)
     masks = {
-        f"A, DSC {paired.dsc[0]:.3f}": segs_a,
-        f"B, DSC {paired.dsc[1]:.3f}": segs_b,
+        f"A, DSC {paired.dsc[0]:.3f}": read.segs,
+        f"B, DSC {paired.dsc[1]:.3f}": batch.read_pair(b).segs,
     }
     if args.gt_dir:
-        masks["ground truth"] = gts
+        masks["ground truth"] = read.gts
     boxes, spacing, direction = map(case.get, about)
     drawn = comparison.picture(case["imgs"], boxes, spacing, masks, direction)
     path = args.pictures / f"{rank}_{name}.png"

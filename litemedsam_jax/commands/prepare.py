@@ -236,16 +236,20 @@ def _report(work, tasks: list, missing: dict[str, str], args: argparse.Namespace
 
     failed, left_out = dict(missing), {}
     for outcome in run_each(work, tasks, args.num_workers):
-        if outcome.error is not None:
-            failed[outcome.item.source.case] = outcome.error
-        elif outcome.result is not None:
-            left_out[outcome.item.source.case] = outcome.result
+        if outcome.result is None:
+            failed[outcome.item.source.case] = outcome.error or "unknown reason"
+            continue
+        for note in outcome.result.notes:
+            print(f"{outcome.item.source.case}: warning: {note}", file=sys.stderr)
+        if outcome.result.left_out is not None:
+            left_out[outcome.item.source.case] = outcome.result.left_out
     for case, reason in sorted(left_out.items()):
         print(f"{case}: {reason}", file=sys.stderr)
     total = len(tasks) + len(missing)
     done = total - len(failed) - len(left_out)
     print(f"{done} of {total} cases prepared; {args.output_path}")
-    return tell_failures(failed)
+    # A mistyped label leaves every case out: no success either.
+    return tell_failures(failed) or (0 if done else 1)
 
 
 def _options(args: argparse.Namespace):

@@ -1,7 +1,7 @@
 """Folders of masks: pairs found, read and scored, several at a time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +9,9 @@ import numpy as np
 
 from litemedsam_jax.evaluation.metrics import TOLERANCE, CaseScore, score_case
 from litemedsam_jax.imaging import file_kinds
+from litemedsam_jax.imaging.errors import CaseError
+from litemedsam_jax.imaging.geometry import Geometry, geometry_of
+from litemedsam_jax.imaging.labels import as_labels
 from litemedsam_jax.parallel import run_each
 
 # Endings that tell an image from its mask, and no case from another.
@@ -40,40 +43,91 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Scores:
+class FolderScores:
     """Of a folder: scores by case, and why the other cases have none."""
 
     cases: dict[str, CaseScore]
     failed: dict[str, str]
 
 
+@dataclass(frozen=True)
+class LabelPair:
+    """Truth and masks of a case on one grid.
+
+    Attributes:
+        gts: (H, W) or (D, H, W).
+        segs: of the same kind; of the same shape unless the files differ.
+        spacing: (3,) x, y, z in mm; None: unknown.
+        notes: what a reader of the scores must know.
+    """
+
+    gts: np.ndarray
+    segs: np.ndarray
+    spacing: np.ndarray | None
+    notes: tuple[str, ...] = ()
+
+
 def find_pairs(
     segs: Path, gts: Path, truth_key: str | None = None
 ) -> tuple[list[Pair], dict[str, str]]:
-    """Pairs the files of two folders (or two files) by name; also what lacks its partner.
+    """Pairs the files of two folders (or two files) by name.
 
-    The kind may differ (a NIfTI mask, an npz truth), and so may endings like `_mask`. Raises
-    ValueError if there is nothing to score.
+    The kind may differ (a NIfTI mask, an npz truth), and so may endings like `_mask`. Nothing is
+    guessed: of several files that may be a case's masks or truth none is taken, unless each truth
+    has masks of exactly its name.
+
+    Args:
+        segs: masks, a folder or one file.
+        gts: the ground truth, likewise.
+        truth_key: the truth's array in an npz; None: `gts`.
+
+    Returns:
+        The pairs, and by case why a truth has none.
+
+    Raises:
+        CaseError: there is nothing to score. FileNotFoundError: a folder is missing.
     """
     key = truth_key or "gts"
     truths, masks = file_kinds.cases_in(gts), file_kinds.cases_in(segs)
     if not truths:
-        raise ValueError(f"{gts}: holds no ground truth (.npz, .nii.gz, .nrrd, .mha, .png, ...)")
+        raise CaseError("holds no ground truth (.npz, .nii.gz, .nrrd, .mha, .png, ...)", gts)
     if segs.is_file() and gts.is_file():
         return [Pair(_case_name(gts), segs, gts, key)], {}
-    exact = {path.name: path for path in masks}
-    loose = {_key(path): path for path in masks}
-    pairs, missing = [], {}
-    for gt in truths:
-        seg = exact.get(gt.name) or loose.get(_key(gt))
-        if seg is None:
-            missing[_case_name(gt)] = f"{segs}: holds no masks for it; segment this case as well"
+    truths_of, masks_of = _by_key(truths), _by_key(masks)
+    pairs: list[Pair] = []
+    failed: dict[str, str] = {}
+    for name, same_case in truths_of.items():
+        candidates = masks_of.get(name, [])
+        exact = {path.name: path for path in candidates}
+        if all(gt.name in exact for gt in same_case):
+            pairs += [Pair(_case_name(gt), exact[gt.name], gt, key) for gt in same_case]
+        elif len(same_case) == len(candidates) == 1:
+            pairs.append(Pair(_case_name(same_case[0]), candidates[0], same_case[0], key))
         else:
-            pairs.append(Pair(_case_name(gt), seg, gt, key))
-    return pairs, missing
+            reason = _why_no_pair(segs, same_case, candidates)
+            failed |= {_case_name(gt): reason for gt in same_case}
+    return sorted(pairs, key=lambda pair: pair.case), failed
 
 
-def score_pairs(pairs: Sequence[Pair], options: ScoreOptions, workers: int = 1) -> Scores:
+def _by_key(paths: Sequence[Path]) -> dict[str, list[Path]]:
+    groups: dict[str, list[Path]] = {}
+    for path in paths:
+        groups.setdefault(_key(path), []).append(path)
+    return groups
+
+
+def _why_no_pair(segs: Path, truths: Sequence[Path], masks: Sequence[Path]) -> str:
+    if not masks:
+        return f"{segs}: holds no masks for it; segment this case as well"
+    parts = [
+        f"{len(paths)} files may be its {role} ({', '.join(path.name for path in paths)})"
+        for paths, role in ((truths, "ground truth"), (masks, "masks"))
+        if len(paths) > 1
+    ]
+    return f"{' and '.join(parts)}; leave one in the folder, or give both files by -s and -g"
+
+
+def score_pairs(pairs: Sequence[Pair], options: ScoreOptions, workers: int = 1) -> FolderScores:
     """Scores each pair; sorted by case. One case at a time per process is in memory."""
     cases: dict[str, CaseScore] = {}
     failed: dict[str, str] = {}
@@ -82,57 +136,87 @@ def score_pairs(pairs: Sequence[Pair], options: ScoreOptions, workers: int = 1) 
             failed[outcome.item.case] = outcome.error or "unknown reason"
         else:
             cases[outcome.item.case] = outcome.result
-    return Scores(dict(sorted(cases.items())), dict(sorted(failed.items())))
+    return FolderScores(dict(sorted(cases.items())), dict(sorted(failed.items())))
 
 
 def score_pair(pair: Pair, options: ScoreOptions) -> CaseScore:
-    """Reads and scores one pair. Raises ValueError or OSError that names the file."""
-    gts, segs, spacing = read_pair(pair)
+    """Reads and scores one pair.
+
+    Raises:
+        CaseError: one of the files cannot be used, or they do not lie on one grid. OSError.
+    """
+    read = read_pair(pair)
     try:
-        return score_case(
-            gts,
-            segs,
-            spacing,
+        score = score_case(
+            read.gts,
+            read.segs,
+            read.spacing,
             corrected=options.corrected,
             nsd=options.nsd,
             hd95=options.hd95,
             tolerance=options.tolerance,
         )
     except ValueError as error:
-        raise ValueError(f"{pair.seg}: {error}") from None
+        raise CaseError(str(error), pair.seg) from None
+    return replace(score, notes=(*read.notes, *score.notes))
 
 
-def read_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Labels of the truth and the masks on one grid, and the spacing x, y, z (None: unknown).
+def read_pair(pair: Pair) -> LabelPair:
+    """Labels of the truth and the masks on the truth's grid.
 
-    Two volume files are compared where they lie in space, not index by index.
+    Where both files tell where they lie, they are compared there, not index by index; grids that
+    do not cover the same part of space are refused, since what one of them lacks would not count.
+
+    Raises:
+        CaseError: one of the files cannot be used, or the grids differ. OSError.
     """
-    if file_kinds.kind_of(pair.gt) == file_kinds.kind_of(pair.seg) == "volume":
-        from litemedsam_jax.imaging import volumes
+    truth, masks = _read(pair.gt, pair.gt_key), _read(pair.seg, "segs")
+    spacing = masks.spacing if truth.spacing is None else truth.spacing
+    if truth.grid is None or masks.grid is None:
+        notes: tuple[str, ...] = ()
+        if truth.labels.ndim == 3 and (truth.grid is None) != (masks.grid is None):
+            without = pair.gt if truth.grid is None else pair.seg
+            notes = (f"compared index by index: {without.name} holds no origin and direction",)
+        return LabelPair(truth.labels, masks.labels, spacing, notes)
+    if not truth.grid.covers_same(masks.grid):
+        sizes = (" x ".join(map(str, grid.size)) for grid in (masks.grid, truth.grid))
+        raise CaseError(
+            "the masks ({} voxels) and the ground truth ({}) do not cover the same part of space; "
+            "what one of them lacks would not count: give masks and truth of the whole "
+            "image".format(*sizes),
+            pair.seg,
+        )
+    from litemedsam_jax.imaging import volumes
 
-        truth, masks = volumes.read_labels(pair.gt), volumes.read_labels(pair.seg)
-        placed = volumes.place_labels(truth, masks.geometry, pair.gt)
-        return placed, masks.array, np.array(masks.geometry.spacing)
-    gts, spacing = _read(pair.gt, pair.gt_key)
-    segs, other = _read(pair.seg, "segs")
-    return gts, segs, other if spacing is None else spacing
+    placed = volumes.place_labels(volumes.Volume(masks.labels, masks.grid), truth.grid, pair.seg)
+    return LabelPair(truth.labels, placed, spacing)
 
 
-def _read(path: Path, key: str) -> tuple[np.ndarray, np.ndarray | None]:
+@dataclass(frozen=True)
+class _LabelFile:
+    labels: np.ndarray
+    spacing: np.ndarray | None = None
+    grid: Geometry | None = None
+
+
+def _read(path: Path, key: str) -> _LabelFile:
     kind = file_kinds.kind_of(path)
     if kind == "npz":
         from litemedsam_jax.imaging.npz import read_npz
 
-        arrays = read_npz(path, (key,), ("spacing",))
-        return arrays[key], arrays.get("spacing")
+        arrays = read_npz(path, (key,), ("spacing", "origin", "direction"))
+        labels = as_labels(arrays[key], f"{path}: {key}")
+        placed = labels.ndim == 3 and {"origin", "direction"} <= arrays.keys()
+        grid = geometry_of(arrays, labels.shape) if placed else None
+        return _LabelFile(labels, arrays.get("spacing"), grid)
     if kind == "picture":
         from litemedsam_jax.imaging import images_2d
 
-        return images_2d.read_mask(path), None
+        return _LabelFile(images_2d.read_mask(path))
     from litemedsam_jax.imaging import volumes
 
     volume = volumes.read_labels(path)
-    return volume.array, np.array(volume.geometry.spacing)
+    return _LabelFile(volume.array, np.array(volume.geometry.spacing), volume.geometry)
 
 
 def _case_name(path: Path) -> str:

@@ -37,6 +37,12 @@ class Geometry:
         last = np.array(self.size) - 1
         return self.to_points(np.array(list(np.ndindex(2, 2, 2))) * last)
 
+    def covers_same(self, other: "Geometry") -> bool:
+        """Whether both grids fill the same part of space, axes flipped or swapped or not."""
+        corners, others = self.corners(), other.corners()
+        gaps = np.linalg.norm(corners[:, None] - others[None], axis=2).min(axis=1)
+        return bool(gaps.max() <= SAME_PLACE * min(self.spacing))
+
     def same_as(self, other: "Geometry") -> bool:
         """Whether both grids have their voxels at the same places, index by index."""
         if self.size != other.size:

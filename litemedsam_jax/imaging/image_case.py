@@ -99,10 +99,12 @@ def _read(path: Path, options: FileOptions) -> ImageCase:
         from litemedsam_jax.imaging import images_2d
 
         image = images_2d.read_picture(path)
-        boxes, labels = _prompts(source, name, options, image.shape[:2], None)
-        if boxes.shape[1] != 4:
+        prompts = _prompts(source, name, options, image.shape[:2], None)
+        if prompts.boxes.shape[1] != 4:
             raise ValueError(f"{source}: a picture's boxes have 4 numbers, these have 6")
-        return ImageCase(path, make_case(name, image, boxes=boxes), labels)
+        case = make_case(name, image, boxes=prompts.boxes)
+        case = replace(case, warnings=(*prompts.notes, *case.warnings))
+        return ImageCase(path, case, prompts.labels)
     from litemedsam_jax.imaging import volumes
 
     volume = volumes.read_volume(path)
@@ -115,10 +117,12 @@ def _read(path: Path, options: FileOptions) -> ImageCase:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     geometry = volume.geometry
-    boxes, labels = _prompts(source, name, options, image.shape[:3], geometry)
-    case = make_case(name, image, np.array(geometry.spacing), boxes=_with_slices(boxes, image))
-    case = replace(case, warnings=(*notes, *case.warnings), direction=np.array(geometry.direction))
-    return ImageCase(path, case, labels, geometry)
+    prompts = _prompts(source, name, options, image.shape[:3], geometry)
+    boxes = _with_slices(prompts.boxes, image)
+    case = make_case(name, image, np.array(geometry.spacing), boxes=boxes)
+    warnings = (*notes, *prompts.notes, *case.warnings)
+    case = replace(case, warnings=warnings, direction=np.array(geometry.direction))
+    return ImageCase(path, case, prompts.labels, geometry)
 
 
 def find_boxes(image: Path, source: Path) -> Path:
@@ -159,41 +163,77 @@ def without_boxes(images: list[Path], source: Path) -> list[Path]:
     return [image for image in images if image.resolve() not in used]
 
 
+@dataclass(frozen=True)
+class _Prompts:
+    """Boxes (N, 4) or (N, 6), the label of each one's mask, and what a user must know of them."""
+
+    boxes: np.ndarray
+    labels: np.ndarray
+    notes: tuple[str, ...] = ()
+
+
 def _prompts(
-    found: Path,
+    source: Path,
     name: str,
     options: FileOptions,
     shape: tuple[int, ...],
     geometry: Geometry | None,
-) -> tuple[np.ndarray, np.ndarray]:
-    from litemedsam_jax.imaging import box_files
-    from litemedsam_jax.imaging.boxes import boxes_of_labels, objects_of
+) -> _Prompts:
+    if source.suffix.lower() in (".json", ".csv"):
+        from litemedsam_jax.imaging import box_files
 
-    if found.suffix.lower() in (".json", ".csv"):
-        rows = box_files.read_boxes(found, name, geometry, options.units)
-        return rows, np.arange(1, len(rows) + 1)
+        rows = box_files.read_boxes(source, name, geometry, options.units)
+        return _Prompts(rows, np.arange(1, len(rows) + 1))
+    mask, notes = _read_mask(source, geometry, options)
+    if mask.shape != shape:
+        raise ValueError(
+            f"{source}: the mask is {mask.shape[1]}x{mask.shape[0]} and its image "
+            f"{shape[1]}x{shape[0]} pixels; give the mask that was drawn on this image"
+        )
+    return _boxes_of_mask(mask, notes, source, options)
+
+
+def _read_mask(
+    source: Path, geometry: Geometry | None, options: FileOptions
+) -> tuple[np.ndarray, list[str]]:
+    """Labels on the image's grid, and a note where some of them have no place on it."""
     if geometry is None:
         from litemedsam_jax.imaging import images_2d
 
-        mask = images_2d.read_mask(found)
-    else:
-        from litemedsam_jax.imaging import volumes
+        return images_2d.read_mask(source), []
+    from litemedsam_jax.imaging import volumes
+    from litemedsam_jax.imaging.labels import outside_message, voxels_outside
 
-        mask = volumes.place_labels(volumes.read_labels(found), geometry, found, options.mask_grid)
-    if mask.shape != shape:
-        raise ValueError(
-            f"{found}: the mask is {mask.shape[1]}x{mask.shape[0]} and its image "
-            f"{shape[1]}x{shape[0]} pixels; give the mask that was drawn on this image"
-        )
+    labels = volumes.read_labels(source)
+    mask = volumes.place_labels(labels, geometry, source, options.mask_grid)
+    outside = {}
+    if options.mask_grid != "index":
+        outside = voxels_outside(labels.array, labels.geometry, geometry)
+    return mask, [f"{source}: {outside_message(outside)}"] if outside else []
+
+
+def _boxes_of_mask(
+    mask: np.ndarray, notes: list[str], source: Path, options: FileOptions
+) -> _Prompts:
+    from litemedsam_jax.imaging.boxes import boxes_of_labels, objects_of
+    from litemedsam_jax.imaging.labels import absent_labels
+
+    present = ", ".join(map(str, np.unique(mask[mask > 0]).tolist()[:8])) or "none, it is empty"
     if options.labels:
         from litemedsam_jax.imaging.masks import keep_labels
 
+        if absent := absent_labels(mask, options.labels):
+            named = ", ".join(map(str, absent))
+            notes.append(f"{source}: holds no label {named} of --labels (it has: {present})")
         mask = keep_labels(mask, options.labels)
     objects, owners = objects_of(mask, options.boxes_per)
     boxes, numbers = boxes_of_labels(objects)
     if not len(boxes):
-        raise ValueError(f"{found}: the mask has none of the labels to box, or is empty")
-    return boxes, owners[numbers - 1]
+        raise ValueError(
+            f"{source}: the mask holds no label to box (it has: {present}); expected at least one"
+            f"{' of those that --labels names' if options.labels else ''}"
+        )
+    return _Prompts(boxes, owners[numbers - 1], tuple(notes))
 
 
 def _guess(

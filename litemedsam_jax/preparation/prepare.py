@@ -11,6 +11,7 @@ from litemedsam_jax.imaging import file_kinds, masks
 from litemedsam_jax.imaging.boxes import Jitter, boxes_of_labels, objects_of
 from litemedsam_jax.imaging.geometry import Geometry, geometry_arrays
 from litemedsam_jax.imaging.intensity import IntensityOptions, to_uint8
+from litemedsam_jax.imaging.labels import absent_labels, outside_message, voxels_outside
 from litemedsam_jax.imaging.npz import write_npz
 from litemedsam_jax.preparation.pairs import Source
 
@@ -57,10 +58,26 @@ class Task:
     part: Literal["train", "test"]
 
 
-def prepare_volume(task: Task, options: PrepareOptions) -> str | None:
-    """Writes one volume's files; returns a sentence if it was left out, else None.
+@dataclass(frozen=True)
+class Prepared:
+    """What became of a case.
 
-    Source: the reference's `pre_CT_MR.py`. Raises ValueError or OSError that names the file.
+    Attributes:
+        left_out: why nothing was written; None: it was.
+        notes: what a user must know of it.
+    """
+
+    left_out: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def prepare_volume(task: Task, options: PrepareOptions) -> Prepared:
+    """Writes one volume's files.
+
+    Source: the reference's `pre_CT_MR.py`.
+
+    Raises:
+        CaseError: the image or its mask cannot be used. OSError.
     """
     from litemedsam_jax.imaging import volumes
 
@@ -70,9 +87,15 @@ def prepare_volume(task: Task, options: PrepareOptions) -> str | None:
     labels = volumes.read_labels(mask_path)
     volume = volumes.read_volume(image_path)
     gts = volumes.place_labels(labels, volume.geometry, mask_path, options.mask_grid)
+    notes = []
+    if options.mask_grid != "index":
+        outside = voxels_outside(labels.array, labels.geometry, volume.geometry)
+        if outside:
+            notes.append(f"{mask_path}: {outside_message(outside)}; they were left out")
+    notes += _absent_notes(gts, options)
     gts = _cleaned(gts, options)
     if not gts.any():
-        return "no label is left, left out (see --min-voxels-3d, --min-pixels-2d, --remove-labels)"
+        return Prepared(_nothing_left(options, "--min-voxels-3d, --min-pixels-2d"), tuple(notes))
     try:
         colour = volume.array.ndim == 4
         imgs = (
@@ -87,13 +110,16 @@ def prepare_volume(task: Task, options: PrepareOptions) -> str | None:
         _write_case(options, f"3DBox_{name}", imgs, gts, geometry_arrays(volume.geometry))
     if options.training:
         _write_training_volume(options, task.part, name, imgs, gts, volume.geometry)
-    return None
+    return Prepared(notes=tuple(notes))
 
 
-def prepare_image(task: Task, options: PrepareOptions) -> str | None:
-    """Writes one picture's files; returns a sentence if it was left out, else None.
+def prepare_image(task: Task, options: PrepareOptions) -> Prepared:
+    """Writes one 2D image's files.
 
-    Source: the reference's `pre_grey_rgb.py`. Raises ValueError or OSError that names the file.
+    Source: the reference's `pre_grey_rgb.py`.
+
+    Raises:
+        CaseError: the image or its mask cannot be used. OSError.
     """
     from litemedsam_jax.imaging import images_2d
 
@@ -108,15 +134,43 @@ def prepare_image(task: Task, options: PrepareOptions) -> str | None:
             f"{files[0]}: the mask is {gts.shape[1]}x{gts.shape[0]} and its image "
             f"{imgs.shape[1]}x{imgs.shape[0]} pixels; give the mask that was drawn on this image"
         )
+    notes = _absent_notes(gts, options)
     gts = _cleaned(gts, options)
     if not gts.any():
-        return "no label is left, left out (see --min-pixels-2d and --remove-labels)"
+        return Prepared(_nothing_left(options, "--min-pixels-2d"), tuple(notes))
     name = f"{options.name_prefix}{task.source.case}"
     if options.cases:
         _write_case(options, f"2DBox_{name}", imgs, gts, {})
     if options.training:
         write_npz(_training_path(options, task.part, name), imgs=imgs, gts=gts)
-    return None
+    return Prepared(notes=tuple(notes))
+
+
+def _absent_notes(gts: np.ndarray, options: PrepareOptions) -> list[str]:
+    """A note for each option that names labels which the mask does not hold."""
+    named = {
+        "--keep-labels": options.keep_labels,
+        "--remove-labels": options.remove_labels,
+        "--split-instances": () if options.split_label is None else (options.split_label,),
+    }
+    present = ", ".join(map(str, np.unique(gts[gts > 0]).tolist()[:8])) or "none"
+    return [
+        f"the mask holds no label {', '.join(map(str, absent))} of {option} (it has: {present})"
+        for option, labels in named.items()
+        if (absent := absent_labels(gts, labels))
+    ]
+
+
+def _nothing_left(options: PrepareOptions, thresholds: str) -> str:
+    chosen = [
+        option
+        for option, labels in (
+            ("--keep-labels", options.keep_labels),
+            ("--remove-labels", options.remove_labels),
+        )
+        if labels
+    ]
+    return f"no label is left, left out (see {', '.join([thresholds, *chosen])})"
 
 
 def _cleaned(gts: np.ndarray, options: PrepareOptions) -> np.ndarray:

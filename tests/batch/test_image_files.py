@@ -117,7 +117,7 @@ def test_faults_are_told_and_nothing_is_overwritten(tmp_path, oblique, anatomy, 
     (tmp_path / "flat.json").write_text("[[1, 2, 3, 4]]")
     (tmp_path / "far.json").write_text("[[100, 100, 50, 120, 130, 60]]")
     for boxes, words in {
-        "empty.nii.gz": "none of the labels to box",
+        "empty.nii.gz": "holds no label to box",
         "flat.json": "boxes have 6 numbers",
         "far.json": "lies wholly outside",
     }.items():

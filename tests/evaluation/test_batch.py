@@ -5,6 +5,8 @@ import pytest
 
 from litemedsam_jax.evaluation import tables
 from litemedsam_jax.evaluation.batch import ScoreOptions, find_pairs, score_pairs
+from litemedsam_jax.imaging import volumes
+from litemedsam_jax.imaging.geometry import Geometry
 
 
 @pytest.fixture
@@ -77,3 +79,66 @@ def test_summary_by_modality_ends_with_all(folders):
     assert [list(row[:2]) for row in rows] == [["CT", 1], ["US", 2], ["all", 3]]
     text = tables.as_text(tables.summary_header(["dsc"]), rows)
     assert len({len(line) for line in text.splitlines()}) == 1
+
+
+def _volume(path, labels, origin=(0.0, 0.0, 0.0), direction=(1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    geometry = Geometry(labels.shape[::-1], (1.0, 1.0, 5.0), origin, direction)
+    volumes.write_volume(path, labels, geometry)
+
+
+@pytest.fixture
+def block():
+    """A label that lies in both halves of a volume of 8x64x64 voxels."""
+    labels = np.zeros((8, 64, 64), np.uint8)
+    labels[2:6, 20:40, 30:50] = 1
+    return labels
+
+
+@pytest.mark.parametrize("cut_masks", [True, False])
+def test_masks_and_truth_of_different_extents_are_refused(tmp_path, block, cut_masks):
+    # On the smaller grid alone the masks would be perfect, and what lies outside lost: DSC 0.71.
+    whole, part = ("g", "s") if cut_masks else ("s", "g")
+    _volume(tmp_path / whole / "a.nii.gz", block)
+    _volume(tmp_path / part / "a.nii.gz", np.ascontiguousarray(block[:, :, :41]))
+    scores = score_pairs(find_pairs(tmp_path / "s", tmp_path / "g")[0], ScoreOptions())
+    assert not scores.cases
+    assert "do not cover the same part of space" in scores.failed["a"]
+    assert "41 x 64 x 8" in scores.failed["a"] and "64 x 64 x 8" in scores.failed["a"]
+
+
+def test_flipped_masks_are_scored_where_they_lie(tmp_path, block):
+    _volume(tmp_path / "g/a.nii.gz", block)
+    flipped = np.ascontiguousarray(np.roll(block, 5, 2)[:, :, ::-1])
+    direction = (-1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0)
+    _volume(tmp_path / "s/a.nii.gz", flipped, (63.0, 0.0, 0.0), direction)
+    scores = score_pairs(find_pairs(tmp_path / "s", tmp_path / "g")[0], ScoreOptions())
+    assert scores.cases["a"].dsc == 0.75  # moved by 5 of 20 columns
+
+
+def test_an_npz_with_a_grid_is_compared_in_space_and_one_without_says_so(tmp_path, block):
+    (tmp_path / "g").mkdir()
+    flipped = np.ascontiguousarray(block[:, :, ::-1])
+    direction = (-1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0)
+    _volume(tmp_path / "s/a.nii.gz", flipped, (63.0, 0.0, 0.0), direction)
+    grid = {"spacing": np.array([1.0, 1, 5]), "origin": np.zeros(3), "direction": np.eye(3).ravel()}
+    np.savez(tmp_path / "g/a.npz", gts=block, **grid)
+    pairs, _ = find_pairs(tmp_path / "s", tmp_path / "g")
+    assert score_pairs(pairs, ScoreOptions()).cases["a.npz"].dsc == 1
+    np.savez(tmp_path / "g/a.npz", gts=block, spacing=grid["spacing"])
+    score = score_pairs(pairs, ScoreOptions()).cases["a.npz"]
+    assert score.dsc < 1 and "compared index by index: a.npz" in score.notes[0]
+
+
+def test_of_several_candidates_none_is_taken(folders):
+    segs, gts = folders
+    np.savez(gts / "2D_US_a_mask.npz", gts=np.ones((20, 20), np.uint8))
+    np.savez(segs / "2D_US_b_seg.npz", segs=np.ones((20, 20), np.uint8))
+    (segs / "3D_CT_c.npz").rename(segs / "3D_CT_c_seg.npz")
+    np.savez(segs / "3D_CT_c_mask.npz", segs=np.ones((4, 20, 20), np.uint8))
+    pairs, failed = find_pairs(segs, gts)
+    assert [(p.seg.name, p.gt.name) for p in pairs] == [("2D_US_b.npz", "2D_US_b.npz")]
+    truth = failed["2D_US_a.npz"]
+    assert truth == failed["2D_US_a_mask.npz"]
+    assert "2 files may be its ground truth (2D_US_a.npz, 2D_US_a_mask.npz)" in truth
+    assert "may be its masks (3D_CT_c_mask.npz, 3D_CT_c_seg.npz)" in failed["3D_CT_c.npz"]
