@@ -5,10 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from litemedsam_jax.inference import ensemble_image, ensemble_volume, zoom_windows
-from litemedsam_jax.inference.strategies import parse
-
-BEST = "+".join(sorted(parse("best").parts))
+from litemedsam_jax.imaging import zoom_windows
+from litemedsam_jax.inference import ensemble_image, ensemble_volume
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from litemedsam_jax.files import one_line
 from litemedsam_jax.imaging.case import Case, read_case
 from litemedsam_jax.imaging.errors import CaseError
 from litemedsam_jax.imaging.npz import write_npz
+from litemedsam_jax.inference.strategies import REFERENCE, Strategy
 from litemedsam_jax.process import keep_memory
 from litemedsam_jax.weights.errors import CheckpointError
 
@@ -33,7 +34,7 @@ class BatchOptions:
     weights: Path
     prompts: str = "boxes"  # or "gt"
     box_shift: int = 5  # with "gt"
-    strategy: str = "reference"
+    strategy: Strategy = REFERENCE
     skip_existing: bool = False
     overlays: Path | None = None
     overlay_format: str = "png"  # or gif, mp4: volumes as a scroll through their slices

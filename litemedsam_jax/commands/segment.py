@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from litemedsam_jax.batch.folder import BatchOptions, Summary
     from litemedsam_jax.imaging.image_case import FileOptions
+    from litemedsam_jax.inference.strategies import Strategy
 
 DESCRIPTION = """\
 Segments every case (npz) of a folder inside its boxes.
@@ -111,11 +112,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-device", default="cpu", help="cpu, gpu or tpu (default: %(default)s)")
 
 
-def _strategy(text: str) -> str:
+def _strategy(text: str) -> "Strategy":
     from litemedsam_jax.inference.strategies import parse
 
     try:
-        return parse(text).name
+        return parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

@@ -57,6 +57,7 @@ def to_input(image: np.ndarray, frame: Frame) -> np.ndarray:
     Args:
         image: (H, W, 3) or grey (H, W). uint8, uint16, int16, float32 or float64, as which
             OpenCV resizes it (integers are rounded); other types are widened first.
+
     Returns:
         (256, 256, 3) float32.
     """
@@ -79,11 +80,15 @@ def edges_to_input(boxes: np.ndarray, frame: Frame) -> np.ndarray:
     """Boxes (N, 4) in image pixels, inclusive, to the input frame; float32, not rounded.
 
     Unlike `boxes_to_input` the last row and column are those of the last pixel's far edge, which
-    matters where images are enlarged: a pixel of a 43x46 slice is almost six of the input's.
+    matters where images are enlarged: a pixel of a 43x46 slice is almost six of the input's. A side
+    shorter than one pixel of the input becomes its middle, so that no box is inverted.
     """
     scale = np.array([frame.inner_width / frame.width, frame.inner_height / frame.height] * 2)
     edges = (boxes + np.array([0, 0, 1, 1])) * scale - np.array([0, 0, 1, 1])
-    return edges.astype(np.float32)
+    middle = (edges[:, :2] + edges[:, 2:]) / 2
+    inverted = edges[:, :2] > edges[:, 2:]
+    low, high = (np.where(inverted, middle, side) for side in (edges[:, :2], edges[:, 2:]))
+    return np.concatenate([low, high], axis=1).astype(np.float32)
 
 
 def widened(boxes: np.ndarray, margin: float | np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What the network has seen of an image: its embedding, and with `mirrored` a second one."""
+"""An encoded image: its embedding, and with `mirrored` a second one."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ DECODED_AT_ONCE = 32  # boxes; their logits take 256 KiB each
 
 
 @dataclass(frozen=True)
-class Look:
+class EncodedImage:
     """An encoded image, ready for any number of boxes."""
 
     engine: Engine
@@ -22,24 +22,30 @@ class Look:
     mirrored: Any = None  # the embedding of the mirrored image, if it was asked for
 
     @classmethod
-    def at(cls, engine: Engine, image: np.ndarray, frame: Frame, mirrored: bool = False) -> "Look":
+    def encode(
+        cls, engine: Engine, image: np.ndarray, frame: Frame, mirrored: bool = False
+    ) -> "EncodedImage":
         """Encodes an image (H, W) or (H, W, 3)."""
         pixels = to_input(image, frame)
-        other = engine.encode(_mirror(pixels, frame)) if mirrored else None
-        return cls(engine, frame, engine.encode(pixels), other)
+        second = engine.encode(_mirror(pixels, frame)) if mirrored else None
+        return cls(engine, frame, engine.encode(pixels), second)
 
     def logits(self, boxes: np.ndarray) -> np.ndarray:
         """Logits (N, 256, 256) of boxes (N, 4) in the input frame; means of both if mirrored."""
-        logits, _ = self.engine.decode(self.embedding, boxes)
+        return self.decode(boxes)[0]
+
+    def decode(self, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Logits (N, 256, 256) and predicted IoU (N,) of boxes (N, 4) in the input frame."""
+        logits, iou = self.engine.decode(self.embedding, boxes)
         if self.mirrored is None:
-            return logits
+            return logits, iou
         width = self.frame.inner_width
-        flipped = boxes.copy()
-        flipped[:, [0, 2]] = width - 1 - boxes[:, [2, 0]]
-        others, _ = self.engine.decode(self.mirrored, flipped)
+        mirrored_boxes = boxes.copy()
+        mirrored_boxes[:, [0, 2]] = width - 1 - boxes[:, [2, 0]]
+        mirrored, mirrored_iou = self.engine.decode(self.mirrored, mirrored_boxes)
         logits = logits.copy()
-        logits[:, :, :width] = (logits[:, :, :width] + others[:, :, :width][:, :, ::-1]) / 2
-        return logits
+        logits[:, :, :width] = (logits[:, :, :width] + mirrored[:, :, :width][:, :, ::-1]) / 2
+        return logits, (iou + mirrored_iou) / 2
 
     def masks(self, boxes: np.ndarray) -> Iterator[Region]:
         """Yields the mask of each box (N, 4) of the input frame, in order, in bounded memory."""

@@ -1,8 +1,8 @@
-"""2D with widened boxes and, for small objects, a second look through a window that enlarges.
+"""2D with widened boxes and, for small objects, a second embedding of an enlarged window.
 
 The network was trained on boxes up to 5 pixels wider than the object, at 256x256; a tight box makes
 it cut the object short. An object that is 20 of 256 pixels wide has few tokens to be drawn with.
-The whole picture still has its say, since a window may hide what tells an object from its like.
+The logits of the whole image count too, since a window may hide what tells an object from others.
 """
 
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from litemedsam_jax.engine.engine import Engine
+from litemedsam_jax.imaging import zoom_windows
 from litemedsam_jax.imaging.input_frame import (
     Frame,
     Scores,
@@ -18,79 +19,79 @@ from litemedsam_jax.imaging.input_frame import (
     region_of,
     widened,
 )
-from litemedsam_jax.inference import zoom_windows
-from litemedsam_jax.inference.encoded_image import DECODED_AT_ONCE, Look
-from litemedsam_jax.inference.strategies import Strategy
+from litemedsam_jax.imaging.zoom_windows import Window
+from litemedsam_jax.inference.encoded_image import DECODED_AT_ONCE, EncodedImage
+from litemedsam_jax.inference.strategies import Ensemble
 
 MARGINS = (5, 8)  # pixels of the input frame; both are decoded, and their logits averaged
-LARGEST_MARGIN = 0.5  # of the box's shorter side: a thin layer is not to swallow its neighbours
+LARGEST_MARGIN = 0.5  # of the box's shorter side: a thin layer is not to include its neighbours
 
 
-def fuse_picture(
-    engine: Engine, image: np.ndarray, boxes: np.ndarray, strategy: Strategy
+def fuse_image(
+    engine: Engine, image: np.ndarray, boxes: np.ndarray, strategy: Ensemble
 ) -> Iterator[tuple[int, Scores]]:
     """Yields (label, scores) of every box, in no order.
 
     Args:
+        engine: runs the network.
         image: (H, W, 3) or (H, W).
         boxes: (N, 4), x_min, y_min, x_max, y_max, inclusive, inside the image.
-        strategy: one with parts.
+        strategy: its parts.
     """
     height, width = image.shape[:2]
-    mirrored = "mirror" in strategy.parts
-    whole = Look.at(engine, image, Frame(height, width), mirrored)
-    everywhere = zoom_windows.Window(slice(0, height), slice(0, width), [])
-    found = []
-    if "zoom" in strategy.parts:
-        found = zoom_windows.cover(boxes, height, width, strategy.most_windows)
-    enlarged = {k for window in found for k in window.boxes}
+    whole = EncodedImage.encode(engine, image, Frame(height, width), strategy.mirror)
+    everywhere = Window(slice(0, height), slice(0, width), [])
+    windows = []
+    if strategy.zoom:
+        windows = zoom_windows.cover(boxes, height, width, strategy.max_windows)
+    enlarged = {k for window in windows for k in window.boxes}
     rest = [k for k in range(len(boxes)) if k not in enlarged]
     yield from _fuse([(whole, everywhere)], rest, boxes, strategy)
-    for window in found:
+    for window in windows:
         part = image[window.rows, window.columns]
-        look = Look.at(engine, part, Frame(*part.shape[:2]), mirrored)
-        yield from _fuse([(whole, everywhere), (look, window)], window.boxes, boxes, strategy)
+        zoomed = EncodedImage.encode(engine, part, Frame(*part.shape[:2]), strategy.mirror)
+        yield from _fuse([(whole, everywhere), (zoomed, window)], window.boxes, boxes, strategy)
 
 
 def _fuse(
-    looks: list[tuple[Look, zoom_windows.Window]],
+    views: list[tuple[EncodedImage, Window]],
     indices: list[int],
     boxes: np.ndarray,
-    strategy: Strategy,
+    strategy: Ensemble,
 ) -> Iterator[tuple[int, Scores]]:
-    smallest = looks[-1][1]
-    margins = MARGINS if "margin" in strategy.parts else (0,)
-    chunk = max(1, DECODED_AT_ONCE // len(margins) // len(looks))
+    smallest = views[-1][1]
+    margins = MARGINS if strategy.margin else (0,)
+    chunk = max(1, DECODED_AT_ONCE // len(margins) // len(views))
     for start in range(0, len(indices), chunk):
         some = indices[start : start + chunk]
-        decoded = [_decode(look, window, boxes[some], margins) for look, window in looks]
+        decoded = [_decode(encoded, window, boxes[some], margins) for encoded, window in views]
         for number, k in enumerate(some):
             rows, columns = smallest.rows, smallest.columns
-            if "clip" in strategy.parts:
+            if strategy.clip:
                 rows, columns = region_of(boxes[k])
             values = [
-                _at(logits[number], look, window, rows, columns)
-                for logits, (look, window) in zip(decoded, looks, strict=True)
+                _at(logits[number], encoded, window, rows, columns)
+                for logits, (encoded, window) in zip(decoded, views, strict=True)
             ]
             yield k + 1, Scores(rows, columns, np.mean(values, axis=0))
 
 
 def _decode(
-    look: Look, window: zoom_windows.Window, boxes: np.ndarray, margins: tuple[int, ...]
+    encoded: EncodedImage, window: Window, boxes: np.ndarray, margins: tuple[int, ...]
 ) -> np.ndarray:
     """Logits (N, 256, 256), means over the margins."""
     inside = boxes - np.array([window.columns.start, window.rows.start] * 2)
-    flat = edges_to_input(inside, look.frame)
-    most = LARGEST_MARGIN * (flat[:, 2:] - flat[:, :2]).min(axis=1)
-    prompts = [widened(flat, np.minimum(margin, most)) for margin in margins]
-    logits = look.logits(np.concatenate(prompts))
+    flat = edges_to_input(inside, encoded.frame)
+    limit = LARGEST_MARGIN * (flat[:, 2:] - flat[:, :2]).min(axis=1)
+    prompts = [widened(flat, np.minimum(margin, limit)) for margin in margins]
+    logits = encoded.logits(np.concatenate(prompts))
     return logits.reshape(len(margins), len(boxes), *logits.shape[1:]).mean(axis=0)
 
 
 def _at(
-    logits: np.ndarray, look: Look, window: zoom_windows.Window, rows: slice, columns: slice
+    logits: np.ndarray, encoded: EncodedImage, window: Window, rows: slice, columns: slice
 ) -> np.ndarray:
     top, left = window.rows.start, window.columns.start
     inner_rows = slice(rows.start - top, rows.stop - top)
     inner_columns = slice(columns.start - left, columns.stop - left)
-    return logits_at(logits, look.frame, inner_rows, inner_columns)
+    return logits_at(logits, encoded.frame, inner_rows, inner_columns)

@@ -1,6 +1,6 @@
 """3D with several prompts a slice, whose logits are fused; see `strategies` for the parts.
 
-Following one mask through the slices (`volume`) fails where the mask is lost or runs away, and a
+Propagating one mask through the slices (`propagation`) fails where it is lost or grows, and a
 prompt that does not depend on other slices fails where the object wanders within its box. The mean
 of both kinds keeps what they agree on, and where they do not, the ellipsoid in the box decides.
 """
@@ -21,46 +21,47 @@ from litemedsam_jax.imaging.input_frame import (
     widened,
 )
 from litemedsam_jax.inference import ellipsoid_prior
-from litemedsam_jax.inference.encoded_image import DECODED_AT_ONCE, Look
+from litemedsam_jax.inference.encoded_image import DECODED_AT_ONCE, EncodedImage
 from litemedsam_jax.inference.slice_order import Span, Step, sweep
-from litemedsam_jax.inference.strategies import Strategy
+from litemedsam_jax.inference.strategies import Ensemble
 
 SECTION_MARGIN = 5  # pixels of the input frame around the ellipsoid's section
-FOLLOWING_MARGINS = (3, 5)  # and around the mask of the slice before; each is followed by itself
+PROPAGATION_MARGINS = (3, 5)  # and around the mask of the slice before; each propagates alone
 FLAT = [0, 1, 3, 4]  # of a box (6,), what a slice sees of it
 PRIOR_WEIGHT = 3.0
-CLIP = 4.0  # a logit beyond it counts as much: none outvotes the others
+CLIP = 4.0  # a logit beyond it counts as much: none outweighs the others
 
 
 @dataclass
 class _Object:
-    """One box: its place, and the prompts that follow from slice to slice."""
+    """One box: its place, and the prompts that go from slice to slice."""
 
     box: np.ndarray  # (6,), as given
     given: np.ndarray  # (4,) in the input frame
     span: Span
     distances: np.ndarray  # of its slices from where it is widest
-    following: dict[bool, list[np.ndarray]]  # upward or not: a prompt for each margin
+    next_prompts: dict[bool, list[np.ndarray]]  # upward or not: a prompt for each margin
 
 
 def fuse_volume(
-    engine: Engine, volume: np.ndarray, boxes: np.ndarray, strategy: Strategy
+    engine: Engine, volume: np.ndarray, boxes: np.ndarray, strategy: Ensemble
 ) -> Iterator[tuple[int, int, Scores]]:
     """Yields (slice, label, scores) for every slice of every box's range.
 
     Args:
+        engine: runs the network.
         volume: (D, H, W) or (D, H, W, 3).
         boxes: (N, 6), x_min, y_min, z_min, x_max, y_max, z_max, inclusive, inside the volume.
-        strategy: one with parts.
+        strategy: its parts.
     """
     frame = Frame(*volume.shape[1:3])
     objects = [_object(box, frame, len(volume)) for box in boxes]
     spans = [one.span for one in objects]
-    for step in sweep(engine, volume, spans, mirrored="mirror" in strategy.parts):
+    for step in sweep(engine, volume, spans, mirrored=strategy.mirror):
         prompts = {k: _prompts(objects[k], step, strategy, frame) for k in step.boxes}
-        for k, logits in _decode(step.look, prompts):
-            if "propagate" in strategy.parts:
-                _follow(objects[k], step, logits[-len(FOLLOWING_MARGINS) :])
+        for k, logits in _decode(step.encoded, prompts):
+            if strategy.propagate:
+                _propagate(objects[k], step, logits[-len(PROPAGATION_MARGINS) :])
             fused = np.clip(logits, -CLIP, CLIP).mean(axis=0)
             yield step.z, k + 1, _scores(fused, objects[k], step.z, strategy, frame)
 
@@ -69,57 +70,59 @@ def _object(box: np.ndarray, frame: Frame, depth: int) -> _Object:
     span = Span.of(box)
     given = edges_to_input(box[None, FLAT], frame)[0]
     distances = ellipsoid_prior.distances(span.first, span.last, depth)
-    start = [widened(given, FOLLOWING_MARGINS[0])] * len(FOLLOWING_MARGINS)
+    start = [widened(given, PROPAGATION_MARGINS[0])] * len(PROPAGATION_MARGINS)
     return _Object(box, given, span, distances, {True: list(start), False: list(start)})
 
 
-def _prompts(one: _Object, step: Step, strategy: Strategy, frame: Frame) -> list[np.ndarray]:
-    found = []
-    if "ellipsoid" in strategy.parts:
+def _prompts(one: _Object, step: Step, strategy: Ensemble, frame: Frame) -> list[np.ndarray]:
+    prompts = []
+    if strategy.ellipsoid:
         section = ellipsoid_prior.section(one.box[FLAT], one.distances[step.z - one.span.first])
-        found.append(widened(edges_to_input(section[None], frame)[0], SECTION_MARGIN))
-    if "box" in strategy.parts or not strategy.parts & {"ellipsoid", "propagate"}:
-        found.append(one.given)
-    if "propagate" in strategy.parts:
-        found += one.following[step.upward]  # the last ones: see `fuse_volume`
-    return found
+        prompts.append(widened(edges_to_input(section[None], frame)[0], SECTION_MARGIN))
+    if strategy.box or not (strategy.ellipsoid or strategy.propagate):
+        prompts.append(one.given)
+    if strategy.propagate:
+        prompts += one.next_prompts[step.upward]  # the last ones: see `fuse_volume`
+    return prompts
 
 
-def _decode(look: Look, prompts: dict[int, list[np.ndarray]]) -> Iterator[tuple[int, np.ndarray]]:
+def _decode(
+    encoded: EncodedImage, prompts: dict[int, list[np.ndarray]]
+) -> Iterator[tuple[int, np.ndarray]]:
     """Yields each object's logits (P, 256, 256), many objects decoded together."""
     keys = list(prompts)
     each = len(prompts[keys[0]])
     chunk = max(1, DECODED_AT_ONCE // each)
     for start in range(0, len(keys), chunk):
         some = keys[start : start + chunk]
-        logits = look.logits(np.stack([box for k in some for box in prompts[k]]))
+        logits = encoded.logits(np.stack([box for k in some for box in prompts[k]]))
         yield from zip(some, logits.reshape(-1, each, *logits.shape[1:]), strict=True)
 
 
-def _follow(one: _Object, step: Step, logits: np.ndarray) -> None:
+def _propagate(one: _Object, step: Step, logits: np.ndarray) -> None:
     """Sets the prompts of the next slice: around each mask, but within the box given."""
     rows, columns = (slice(int(one.given[k]), int(np.ceil(one.given[k + 2])) + 1) for k in (1, 0))
     prompts = []
-    for mask, margin in zip(logits[:, rows, columns] > 0, FOLLOWING_MARGINS, strict=True):
-        found = bounding_box(mask, 0, mask.shape[0] + mask.shape[1])
-        if found is None:
-            prompts.append(widened(one.given, FOLLOWING_MARGINS[0]))
+    for mask, margin in zip(logits[:, rows, columns] > 0, PROPAGATION_MARGINS, strict=True):
+        around_mask = bounding_box(mask, 0, mask.shape[0] + mask.shape[1])
+        if around_mask is None:
+            prompts.append(widened(one.given, PROPAGATION_MARGINS[0]))
             continue
-        found += np.array([columns.start, rows.start] * 2, np.float32)
+        around_mask += np.array([columns.start, rows.start] * 2, np.float32)
         limit = widened(one.given, margin)
-        found = widened(found, margin)
-        prompts.append(np.r_[np.maximum(found[:2], limit[:2]), np.minimum(found[2:], limit[2:])])
-    one.following[step.upward] = prompts
+        low, high = np.split(widened(around_mask, margin), 2)
+        prompts.append(np.r_[np.maximum(low, limit[:2]), np.minimum(high, limit[2:])])
+    one.next_prompts[step.upward] = prompts
     if step.z == one.span.middle:
-        one.following[False] = list(prompts)
+        one.next_prompts[False] = list(prompts)
 
 
-def _scores(fused: np.ndarray, one: _Object, z: int, strategy: Strategy, frame: Frame) -> Scores:
+def _scores(fused: np.ndarray, one: _Object, z: int, strategy: Ensemble, frame: Frame) -> Scores:
     inside = region_of(one.box[FLAT])
     everywhere = slice(0, frame.height), slice(0, frame.width)
-    rows, columns = inside if "clip" in strategy.parts else everywhere
+    rows, columns = inside if strategy.clip else everywhere
     scores = logits_at(fused, frame, rows, columns)
-    if "prior" in strategy.parts:
+    if strategy.prior:
         down, across = (_from_centre(*pair) for pair in zip((rows, columns), inside, strict=True))
         distance = one.distances[z - one.span.first]
         scores += np.float32(PRIOR_WEIGHT) * ellipsoid_prior.prior(down, across, distance)

@@ -7,8 +7,8 @@ challenge's boxes and without propagation.
 import numpy as np
 
 from litemedsam_jax.imaging.input_frame import Frame, bounding_box, resize_labels
-from litemedsam_jax.inference.encoded_image import Look
-from litemedsam_jax.inference.label_map import paint
+from litemedsam_jax.imaging.label_map import paint
+from litemedsam_jax.inference.encoded_image import EncodedImage
 from litemedsam_jax.inference.predictor import LiteMedSAM
 
 
@@ -20,6 +20,7 @@ def segment_by_labels(
     Args:
         image: (H, W, 3), (H, W), (D, H, W) or (D, H, W, 3). gts: (H, W) or (D, H, W), labels.
         shift: pixels of the 256x256 frame by which each side of a box is moved outwards.
+
     Returns:
         Labels as in `gts`, of the image's size; the higher label wins where masks overlap.
     """
@@ -40,7 +41,7 @@ def _segment_slice(model: LiteMedSAM, image: np.ndarray, gts: np.ndarray, shift:
     }
     if not boxes:
         return segs
-    masks = Look.at(model.engine, image, frame).masks(np.stack(list(boxes.values())))
+    masks = EncodedImage.encode(model.engine, image, frame).masks(np.stack(list(boxes.values())))
     for label, mask in zip(boxes, masks, strict=True):
         paint(segs, mask, label)
     return segs

@@ -14,9 +14,9 @@ from litemedsam_jax.imaging.input_frame import (
     boxes_to_input,
     mask_from_logits,
 )
-from litemedsam_jax.inference.encoded_image import Look
-from litemedsam_jax.inference.label_map import blank, paint, paint_by_score
-from litemedsam_jax.inference.strategies import parse
+from litemedsam_jax.imaging.label_map import blank, paint, paint_by_score
+from litemedsam_jax.inference.encoded_image import EncodedImage
+from litemedsam_jax.inference.strategies import SingleMask, Strategy, parse
 from litemedsam_jax.weights import store
 
 DEFAULT_WEIGHTS = Path("work_dir/LiteMedSAM/lite_medsam.safetensors")
@@ -30,7 +30,7 @@ class LiteMedSAM:
 
     def __init__(self, engine: Engine):
         self.engine = engine
-        self._current: Look | None = None  # at the image set last
+        self._current: EncodedImage | None = None  # at the image set last
 
     @classmethod
     def from_pretrained(
@@ -53,6 +53,7 @@ class LiteMedSAM:
         Args:
             image: (H, W, 3) or grey (H, W), any type of number. Intensities are scaled by the
                 image's own extremes.
+
         Raises:
             ValueError: another shape, no pixel, or NaN or infinity among them.
         """
@@ -60,7 +61,7 @@ class LiteMedSAM:
             raise ValueError(f"expected an image of shape (H, W, 3) or (H, W), not {image.shape}")
         if image.dtype.kind not in "biuf" or not np.isfinite([image.min(), image.max()]).all():
             raise ValueError("expected an image of finite numbers")
-        self._current = Look.at(self.engine, image, Frame(*image.shape[:2]))
+        self._current = EncodedImage.encode(self.engine, image, Frame(*image.shape[:2]))
 
     def predict(
         self,
@@ -79,12 +80,13 @@ class LiteMedSAM:
                 weights were trained on boxes alone; expect little of points.
             mask_logits: (N, 256, 256), an earlier call's logits.
             multimask: three masks a prompt, from which the IoU may choose.
+
         Returns:
             masks (N, H, W) bool, predicted IoU (N,), logits (N, 256, 256) float32 in the padded
             input frame; with `multimask` (N, 3, H, W), (N, 3), (N, 3, 256, 256).
         """
-        look = self._look()
-        frame, embedding = look.frame, look.embedding
+        encoded = self._encoded()
+        frame, embedding = encoded.frame, encoded.embedding
         if all(prompt is None or np.size(prompt) == 0 for prompt in (boxes, points, mask_logits)):
             raise ValueError("nothing to predict from: give boxes, points or mask_logits")
         scaled = None if boxes is None else boxes_to_input(np.reshape(boxes, (-1, 4)), frame)
@@ -110,36 +112,36 @@ class LiteMedSAM:
 
     def predict_regions(self, boxes: np.ndarray) -> Iterator[Region]:
         """Like `predict` for boxes (N, 4) alone, one by one, without an image-sized array each."""
-        look = self._look()
-        return look.masks(boxes_to_input(boxes, look.frame))
+        encoded = self._encoded()
+        return encoded.masks(boxes_to_input(boxes, encoded.frame))
 
     def segment_image(
-        self, image: np.ndarray, boxes: np.ndarray, strategy: str = "reference"
+        self, image: np.ndarray, boxes: np.ndarray, strategy: str | Strategy = "reference"
     ) -> np.ndarray:
         """One label image (H, W): box k (from 1) writes k.
 
-        Where masks overlap, the later box wins by "reference" and "clean", the more certain one by
-        the others (see inference.strategies). uint8, or uint16 for more than 255 boxes.
+        Where masks overlap, the later box wins by "reference" and "clean", the one with the larger
+        logits by the others (see inference.strategies). uint8, or uint16 for more than 255 boxes.
         """
         chosen = parse(strategy)
         boxes = fit_boxes(np.reshape(boxes, (-1, 4)), image.shape[:2])
         labels = blank(image.shape[:2], len(boxes))
-        if chosen.follows:
+        if isinstance(chosen, SingleMask):
             self.engine.prepare(len(boxes))
             self.set_image(image)
             for label, region in enumerate(self.predict_regions(boxes), start=1):
                 paint(labels, region, label)
             return labels
-        from litemedsam_jax.inference.ensemble_image import fuse_picture
+        from litemedsam_jax.inference.ensemble_image import fuse_image
 
         boxes = to_pixel_centres(boxes, image.shape[:2])
-        certain = np.zeros(labels.shape, np.uint8)
-        for label, scores in fuse_picture(self.engine, image, boxes, chosen):
-            paint_by_score(labels, certain, scores, label)
+        confidence = np.zeros(labels.shape, np.uint8)
+        for label, scores in fuse_image(self.engine, image, boxes, chosen):
+            paint_by_score(labels, confidence, scores, label)
         return labels
 
     def segment_volume(
-        self, volume: np.ndarray, boxes: np.ndarray, strategy: str = "reference"
+        self, volume: np.ndarray, boxes: np.ndarray, strategy: str | Strategy = "reference"
     ) -> np.ndarray:
         """One label volume, from 3D boxes.
 
@@ -148,6 +150,7 @@ class LiteMedSAM:
             boxes: (N, 6) or (6,), x_min, y_min, z_min, x_max, y_max, z_max, inclusive.
             strategy: "reference", "clean", "best", "thorough", or parts joined by "+"; see
                 inference.strategies.
+
         Returns:
             (D, H, W), uint8, or uint16 for more than 255 boxes.
         """
@@ -156,21 +159,21 @@ class LiteMedSAM:
         if not len(boxes):
             raise ValueError("there are no boxes; expected at least one")
         labels = blank(volume.shape[:3], len(boxes))
-        if chosen.follows:
-            from litemedsam_jax.inference.propagation import follow_volume
+        if isinstance(chosen, SingleMask):
+            from litemedsam_jax.inference.propagation import propagate_volume
 
-            for z, label, region in follow_volume(self.engine, volume, boxes, chosen):
+            for z, label, region in propagate_volume(self.engine, volume, boxes, chosen):
                 paint(labels[z], region, label)
             return labels
         from litemedsam_jax.inference.ensemble_volume import fuse_volume
 
         boxes = to_pixel_centres(boxes, volume.shape[:3])
-        certain = np.zeros(labels.shape, np.uint8)
+        confidence = np.zeros(labels.shape, np.uint8)
         for z, label, scores in fuse_volume(self.engine, volume, boxes, chosen):
-            paint_by_score(labels[z], certain[z], scores, label)
+            paint_by_score(labels[z], confidence[z], scores, label)
         return labels
 
-    def _look(self) -> Look:
+    def _encoded(self) -> EncodedImage:
         if self._current is None:
             raise RuntimeError("call set_image(image) before predict(...)")
         return self._current

@@ -1,4 +1,4 @@
-"""3D, the reference's way: a box's object is followed from its middle slice up and down.
+"""3D, the reference's way: a mask is propagated from its box's middle slice up and down.
 
 Every slice is encoded once, however many boxes it has, and all boxes of a slice are decoded
 together; the boxes do not influence one another, so the order in which they are worked on is free.
@@ -12,7 +12,7 @@ import numpy as np
 from litemedsam_jax.engine.engine import Engine
 from litemedsam_jax.imaging.input_frame import Frame, Region, box_from_mask, boxes_to_input
 from litemedsam_jax.inference.slice_order import Span, sweep
-from litemedsam_jax.inference.strategies import Strategy
+from litemedsam_jax.inference.strategies import SingleMask
 
 
 @dataclass
@@ -24,8 +24,8 @@ class _Track:
     downward: np.ndarray
 
 
-def follow_volume(
-    engine: Engine, volume: np.ndarray, boxes: np.ndarray, strategy: Strategy
+def propagate_volume(
+    engine: Engine, volume: np.ndarray, boxes: np.ndarray, strategy: SingleMask
 ) -> Iterator[tuple[int, int, Region]]:
     """Yields (slice, label, mask) for every slice of every box's range.
 
@@ -33,11 +33,10 @@ def follow_volume(
     of the slice before, or the given box where that mask is empty.
 
     Args:
+        engine: runs the network.
         volume: (D, H, W) or (D, H, W, 3).
         boxes: (N, 6), x_min, y_min, z_min, x_max, y_max, z_max, z inclusive, inside the volume.
-        strategy: "reference" resizes the mask with its label as foreground value before taking the
-            box, as the reference does, so that results depend on the order of boxes; "clean"
-            resizes the binary mask.
+        strategy: how the box is taken from a mask.
     """
     frame = Frame(*volume.shape[1:3])
     spans = [Span.of(box) for box in boxes]
@@ -46,13 +45,13 @@ def follow_volume(
     for step in sweep(engine, volume, spans):
         live = [tracks[k] for k in step.boxes]
         prompts = np.stack([t.upward if step.upward else t.downward for t in live])
-        for k, track, mask in zip(step.boxes, live, step.look.masks(prompts), strict=True):
+        for k, track, mask in zip(step.boxes, live, step.encoded.masks(prompts), strict=True):
             # Only the box is kept: the masks of ten thousand boxes would fill the memory.
-            value = k + 1 if strategy.name == "reference" else 1
-            found = box_from_mask(mask, frame, value)
-            following = track.box if found is None else found
+            value = k + 1 if strategy.by_label else 1
+            around_mask = box_from_mask(mask, frame, value)
+            next_prompt = track.box if around_mask is None else around_mask
             if step.upward:
-                track.upward = following
+                track.upward = next_prompt
             if not step.upward or step.z == spans[k].middle:
-                track.downward = following
+                track.downward = next_prompt
             yield step.z, k + 1, mask

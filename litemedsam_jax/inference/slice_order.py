@@ -7,10 +7,10 @@ import numpy as np
 
 from litemedsam_jax.engine.engine import Engine
 from litemedsam_jax.imaging.input_frame import Frame
-from litemedsam_jax.inference.encoded_image import Look
+from litemedsam_jax.inference.encoded_image import EncodedImage
 
-# Looks kept for the second sweep, 4 MiB each; slices beyond are encoded again.
-KEPT_LOOKS = 64
+# Embeddings kept for the second sweep, 4 MiB each; slices beyond are encoded again.
+KEPT_EMBEDDINGS = 64
 
 
 class Span(NamedTuple):
@@ -32,12 +32,12 @@ class Span(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One slice on the way: which boxes (indices) are met there, and what the network sees."""
+    """One slice on the way: which boxes (indices) are met there, and the encoded slice."""
 
     z: int
     upward: bool
     boxes: list[int]
-    look: Look
+    encoded: EncodedImage
 
 
 def sweep(
@@ -46,19 +46,19 @@ def sweep(
     """Yields each slice that boxes meet: upwards from their middles, then downwards below them.
 
     Each box's own steps start at its middle, so that one slice may follow from the next. Every
-    slice is encoded once, as long as `KEPT_LOOKS` suffice.
+    slice is encoded once, as long as `KEPT_EMBEDDINGS` suffice.
     """
     frame = Frame(*volume.shape[1:3])
-    seen = [{z for s in spans for z in _range(s, upward)} for upward in (True, False)]
+    visited = [{z for s in spans for z in _range(s, upward)} for upward in (True, False)]
     # The way down starts at the top: if not all can be kept, keep the upper ones.
-    wanted = set(sorted(seen[0] & seen[1], reverse=True)[:KEPT_LOOKS])
-    kept: dict[int, Look] = {}
+    shared = set(sorted(visited[0] & visited[1], reverse=True)[:KEPT_EMBEDDINGS])
+    kept: dict[int, EncodedImage] = {}
     for upward in (True, False):
-        for z in sorted(seen[not upward], reverse=not upward):
-            look = kept.pop(z, None) or Look.at(engine, volume[z], frame, mirrored)
-            if upward and z in wanted:
-                kept[z] = look
-            yield Step(z, upward, [k for k, s in enumerate(spans) if s.meets(z, upward)], look)
+        for z in sorted(visited[not upward], reverse=not upward):
+            encoded = kept.pop(z, None) or EncodedImage.encode(engine, volume[z], frame, mirrored)
+            if upward and z in shared:
+                kept[z] = encoded
+            yield Step(z, upward, [k for k, s in enumerate(spans) if s.meets(z, upward)], encoded)
 
 
 def _range(span: Span, upward: bool) -> range:

@@ -1,62 +1,93 @@
 """What may be done beyond the reference's way of prompting, by name.
 
-`reference` and `clean` follow one mask from slice to slice (see `volume`). The others are made of
-parts; docs/accuracy.md has the measurements behind the choice and behind the numbers.
+`reference` and `clean` propagate one mask from slice to slice (see `propagation`). The others are
+ensembles made of parts (see `ensemble_volume`, `ensemble_image`); docs/accuracy.md has the
+measurements behind the choice and behind the numbers.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
 
-PARTS = {
-    "box": "volumes: every slice is prompted with the box as given",
-    "ellipsoid": "volumes: the box shrinks towards the ends as an ellipsoid's sections do",
-    "propagate": "volumes: the box around the mask of the slice before, kept within the box given",
-    "prior": "volumes: logits are raised in the box's ellipsoid and lowered outside of it",
-    "clip": "nothing outside the box as given",
-    "margin": "pictures: the box is widened as boxes were in training",
-    "zoom": "pictures: small objects are seen a second time, enlarged (more encoder passes)",
-    "mirror": "all is seen a second time, mirrored (twice the encoder passes)",
-}
-_FOLLOWING = ("reference", "clean")
-_BEST = frozenset({"box", "ellipsoid", "propagate", "prior", "clip", "margin", "zoom"})
+DEFAULT_WINDOWS, THOROUGH_WINDOWS = 12, 20
 
 
 @dataclass(frozen=True)
-class Strategy:
-    """How boxes become masks.
+class SingleMask:
+    """One prompt a slice, the mask of which prompts the next slice: the reference's way.
 
     Attributes:
         name: as given.
-        parts: of `PARTS`; none for `reference` and `clean`.
-        most_windows: enlarged windows that one picture may have.
+        by_label: a mask is resized with its label as foreground value before its box is taken, as
+            the reference does, so that results depend on the order of boxes.
     """
 
     name: str
-    parts: frozenset[str] = frozenset()
-    most_windows: int = 12
-
-    @property
-    def follows(self) -> bool:
-        """Whether it is one of those that follow a single mask, the reference's way."""
-        return not self.parts
+    by_label: bool
 
 
-def parse(text: str) -> Strategy:
+def _part(text: str) -> bool:
+    """A part of an ensemble, off unless asked for."""
+    return field(default=False, metadata={"part": text})
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Several prompts an object, whose logits are averaged.
+
+    Attributes:
+        name: as given.
+        max_windows: enlarged windows that one image may have.
+    """
+
+    name: str
+    box: bool = _part("volumes: every slice is prompted with the box as given")
+    ellipsoid: bool = _part(
+        "volumes: the box shrinks towards the ends as an ellipsoid's sections do"
+    )
+    propagate: bool = _part(
+        "volumes: the box around the mask of the slice before, kept within the box given"
+    )
+    prior: bool = _part(
+        "volumes: logits are raised in the box's ellipsoid and lowered outside of it"
+    )
+    clip: bool = _part("nothing outside the box as given")
+    margin: bool = _part("images: the box is widened as boxes were in training")
+    zoom: bool = _part("images: small objects are encoded again, enlarged (more encoder passes)")
+    mirror: bool = _part("everything is encoded again, mirrored (twice the encoder passes)")
+    max_windows: int = DEFAULT_WINDOWS
+
+
+Strategy = SingleMask | Ensemble
+
+PARTS = {one.name: one.metadata["part"] for one in fields(Ensemble) if "part" in one.metadata}
+REFERENCE = SingleMask("reference", by_label=True)
+CLEAN = SingleMask("clean", by_label=False)
+THOROUGH = Ensemble("thorough", **dict.fromkeys(PARTS, True), max_windows=THOROUGH_WINDOWS)
+BEST = replace(THOROUGH, name="best", mirror=False, max_windows=DEFAULT_WINDOWS)
+NAMED: dict[str, Strategy] = {one.name: one for one in (REFERENCE, CLEAN, BEST, THOROUGH)}
+
+
+def parse(strategy: str | Strategy) -> Strategy:
     """A strategy from its name, or from parts joined by "+": "box+ellipsoid+clip".
+
+    Args:
+        strategy: the text; a strategy is returned as it is.
 
     Raises:
         ValueError: there is no such strategy or part.
     """
-    if text in _FOLLOWING:
-        return Strategy(text)
-    if text == "best":
-        return Strategy(text, _BEST)
-    if text == "thorough":
-        return Strategy(text, _BEST | {"mirror"}, most_windows=20)
-    parts = frozenset(text.split("+"))
-    if unknown := sorted(parts - PARTS.keys()):
+    if not isinstance(strategy, str):
+        return strategy
+    if strategy in NAMED:
+        return NAMED[strategy]
+    parts = dict.fromkeys(strategy.split("+"), True)
+    if unknown := sorted(parts.keys() - PARTS.keys()):
         raise ValueError(
-            f"there is no strategy '{unknown[0]}'; choose from "
-            f"{', '.join((*_FOLLOWING, 'best', 'thorough'))}, or join parts by '+': "
-            f"{', '.join(PARTS)}"
+            f"there is no strategy '{unknown[0]}'; choose from {', '.join(NAMED)}, or join parts "
+            f"by '+': {', '.join(PARTS)}"
         )
-    return Strategy(text, parts)
+    return Ensemble(strategy, **parts)
+
+
+def parts_of(strategy: Ensemble) -> frozenset[str]:
+    """The names of an ensemble's parts."""
+    return frozenset(name for name in PARTS if getattr(strategy, name))

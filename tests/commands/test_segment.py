@@ -9,6 +9,7 @@ import pytest
 from litemedsam_jax import cli
 from litemedsam_jax.batch import folder
 from litemedsam_jax.inference.predictor import LiteMedSAM
+from litemedsam_jax.inference.strategies import CLEAN, REFERENCE
 from tests.support.fake_engine import FakeEngine
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
@@ -129,7 +130,7 @@ def test_defaults_are_the_challenges(parsed, folders):
     options = parsed()
     assert (options.inputs, options.outputs) == folders
     assert str(options.weights) == "work_dir/LiteMedSAM/lite_medsam.safetensors"
-    assert options.prompts == "boxes" and options.strategy == "reference"
+    assert options.prompts == "boxes" and options.strategy == REFERENCE
     assert options.overlays is None and not options.skip_existing and options.workers == 1
 
 
@@ -148,7 +149,7 @@ def test_our_spellings(parsed, tmp_path):
     options = parsed(*flags, "--boxes", "gt", "--bbox-shift", 3, "--strategy", "clean")
     assert str(options.weights) == "y" and options.workers == 2 and options.skip_existing
     assert options.overlays == tmp_path and options.prompts == "gt" and options.box_shift == 3
-    assert options.strategy == "clean"
+    assert options.strategy == CLEAN
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 
 from litemedsam_jax.inference import slice_order as sweep_module
 from litemedsam_jax.inference.predictor import LiteMedSAM
-from litemedsam_jax.inference.propagation import follow_volume
+from litemedsam_jax.inference.propagation import propagate_volume
 from litemedsam_jax.inference.strategies import parse
 from tests.support.fake_engine import FakeEngine
 
@@ -38,7 +38,7 @@ def _scripted(masks: dict[int, np.ndarray]) -> FakeEngine:
 def _run(engine, boxes, volume=None, strategy="reference"):
     volume = _volume() if volume is None else volume
     boxes = np.array(boxes)
-    return list(follow_volume(engine, volume, boxes, parse(strategy)))
+    return list(propagate_volume(engine, volume, boxes, parse(strategy)))
 
 
 def _prompts(engine: FakeEngine) -> list[tuple[int, list[float]]]:
@@ -134,10 +134,10 @@ OVERLAPPING = [[10, 10, 0, 40, 40, 7], [100, 100, 0, 150, 150, 15], [60, 60, 4, 
 @pytest.mark.parametrize("kept", [0, 1, 3, 96])
 def test_kept_embeddings_are_bounded_and_the_right_ones(monkeypatch, kept):
     volume = _volume(16)
-    monkeypatch.setattr(sweep_module, "KEPT_LOOKS", 96)
+    monkeypatch.setattr(sweep_module, "KEPT_EMBEDDINGS", 96)
     free = FakeEngine()
     _run(free, OVERLAPPING, volume)
-    monkeypatch.setattr(sweep_module, "KEPT_LOOKS", kept)
+    monkeypatch.setattr(sweep_module, "KEPT_EMBEDDINGS", kept)
     bounded = FakeEngine()
     _run(bounded, OVERLAPPING, volume)
     assert _prompts(bounded) == _prompts(free)

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
+from litemedsam_jax.imaging import zoom_windows
 from litemedsam_jax.imaging.input_frame import Frame, Scores, edges_to_input
-from litemedsam_jax.inference import ellipsoid_prior, zoom_windows
-from litemedsam_jax.inference.label_map import paint_by_score
+from litemedsam_jax.imaging.label_map import paint_by_score
+from litemedsam_jax.inference import ellipsoid_prior
 from litemedsam_jax.inference.predictor import LiteMedSAM
-from litemedsam_jax.inference.strategies import PARTS, parse
+from litemedsam_jax.inference.strategies import CLEAN, PARTS, REFERENCE, parse, parts_of
 from tests.support.fake_engine import FakeEngine
 
 VOLUME = np.zeros((9, 256, 256), np.uint8)
@@ -25,9 +26,9 @@ def _prompts(engine):
 
 
 def test_names_and_parts():
-    assert parse("reference").follows and parse("clean").follows
-    assert parse("best").parts < parse("thorough").parts <= PARTS.keys()
-    assert parse("box+clip").parts == {"box", "clip"}
+    assert parse("reference") is REFERENCE and parse("clean") is CLEAN and parse(CLEAN) is CLEAN
+    assert parts_of(parse("best")) < parts_of(parse("thorough")) == PARTS.keys()
+    assert parts_of(parse("box+clip")) == {"box", "clip"}
     with pytest.raises(ValueError, match=r"'bst'.*reference, clean, best, thorough.*ellipsoid"):
         parse("bst")
 
@@ -119,6 +120,29 @@ def test_where_masks_overlap_the_more_certain_wins_whatever_the_order():
         np.testing.assert_array_equal(labels, [[2, 1], [0, 2]])
 
 
+def test_objects_below_one_input_pixel_have_prompts_that_are_not_inverted():
+    # 4x4 and 4x20 cells of a 3000x4000 image: an input pixel is 15.6 of the image's.
+    corners = np.array([[x, y] for y in range(100, 2900, 200) for x in range(100, 3900, 200)])
+    boxes = np.concatenate(
+        [np.hstack([corners, corners + np.array([3, side])]) for side in (3, 19)]
+    )
+    engine = FakeEngine()
+    labels = LiteMedSAM(engine).segment_image(np.zeros((3000, 4000), np.uint8), boxes, "best")
+    prompts = np.array(_prompts(engine))
+    assert len(prompts) >= 2 * len(boxes) and (prompts[:, :2] <= prompts[:, 2:]).all()
+    assert labels.shape == (3000, 4000)
+
+
+def test_many_small_boxes_end_the_search_for_windows_early(monkeypatch):
+    built = []
+    window = zoom_windows.Window
+    monkeypatch.setattr(zoom_windows, "Window", lambda *a: built.append(1) or window(*a))
+    y, x = np.divmod(np.arange(65535), 256)
+    boxes = np.stack([x * 16, y * 16, x * 16 + 5, y * 16 + 5], axis=1)
+    assert zoom_windows.cover(boxes, 4096, 4096, limit=12) == []
+    assert 0 < len(built) <= 12 * 6  # at most `limit` for each size of window, not one a box
+
+
 def test_edges_are_those_of_the_last_pixel():
     np.testing.assert_allclose(
         edges_to_input(np.array([[8, 16, 15, 31]]), Frame(32, 32)), [[64, 128, 127, 255]]
@@ -128,14 +152,14 @@ def test_edges_are_those_of_the_last_pixel():
 def test_small_objects_get_windows_and_neighbours_share_one():
     boxes = np.array([[100, 100, 139, 139], [125, 110, 155, 140], [900, 900, 940, 930],
                       [0, 0, 700, 700]])  # fmt: skip
-    found = zoom_windows.cover(boxes, 1000, 1000, most=4)
+    found = zoom_windows.cover(boxes, 1000, 1000, limit=4)
     assert sorted(sorted(window.boxes) for window in found) == [[0, 1], [2]]
     for window in found:
         for k in window.boxes:
             x_min, y_min, x_max, y_max = boxes[k]
             assert window.rows.start <= y_min and y_max < window.rows.stop <= 1000
             assert window.columns.start <= x_min and x_max < window.columns.stop <= 1000
-    assert len(zoom_windows.cover(boxes, 1000, 1000, most=1)) <= 1
+    assert len(zoom_windows.cover(boxes, 1000, 1000, limit=1)) <= 1
 
 
 def test_a_window_enlarges_what_is_small_and_the_whole_still_counts():

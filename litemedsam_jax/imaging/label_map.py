@@ -4,7 +4,7 @@ import numpy as np
 
 from litemedsam_jax.imaging.input_frame import Region, Scores
 
-_LEVELS_PER_LOGIT = 12  # how finely certainty is told apart; 255 levels in all
+_LEVELS_PER_LOGIT = 12  # resolution of confidence; 255 levels in all
 
 
 def blank(shape: tuple[int, ...], count: int) -> np.ndarray:
@@ -22,15 +22,18 @@ def paint(labels: np.ndarray, region: Region, label: int) -> None:
     np.maximum(target, region.mask * labels.dtype.type(label), out=target)
 
 
-def paint_by_score(labels: np.ndarray, certain: np.ndarray, scores: Scores, label: int) -> None:
-    """Writes a label into (H, W) where it is more certain than what is there.
+def paint_by_score(labels: np.ndarray, confidence: np.ndarray, scores: Scores, label: int) -> None:
+    """Writes a label into (H, W) where its confidence is above that of what is there.
 
     Among equals the higher label wins, so that the order of painting does not matter.
 
     Args:
-        certain: (H, W) uint8, changed too: how certain the labels are; 0 where there is none.
+        labels: (H, W), changed.
+        confidence: (H, W) uint8, of the labels, changed too; 0 where there is none.
+        scores: fused logits of a part of the image.
+        label: from 1.
     """
     level = np.ceil(np.clip(scores.values * _LEVELS_PER_LOGIT, 0, 255)).astype(np.uint8)
-    target, there = (array[scores.rows, scores.columns] for array in (labels, certain))
+    target, there = (array[scores.rows, scores.columns] for array in (labels, confidence))
     wins = (level > there) | ((level == there) & (level > 0) & (target < label))
     target[wins], there[wins] = label, level[wins]
