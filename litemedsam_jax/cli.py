@@ -30,8 +30,8 @@ COMMANDS = {
 # What a plain installation leaves out, by the extra that brings it along.
 _OPTIONAL = {
     "'litemedsam-jax[tools]'": "PIL SimpleITK cc3d highdicom matplotlib pydicom scipy "
-    "surface_distance tqdm",
-    "'litemedsam-jax[train]'": "array_record grain optax orbax tensorboardX",
+    "surface_distance",
+    "'litemedsam-jax[train]'": "array_record grain optax orbax tensorboardX tqdm",
     "torch": "torch",
 }
 

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from litemedsam_jax import progress
+
 if TYPE_CHECKING:
     from litemedsam_jax.batch.folder import BatchOptions, Summary
     from litemedsam_jax.imaging.image_case import FileOptions
@@ -107,6 +109,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="I/N",
         help="do every Nth case only, counted from I = 0 to N-1: one job of a SLURM array or a "
         "Kubernetes indexed job; its times go to efficiency_I_of_N.csv",
+    )
+    add(
+        "--progress",
+        choices=progress.STYLES,
+        default="auto",
+        help="slices done and time left of a volume under way, on stderr: 'bar'; 'lines', one a "
+        "minute; 'auto': a bar on a terminal, else lines (default: %(default)s)",
     )
     _add_image_files(parser.add_argument_group("image files"))
     add("-device", default="cpu", help="cpu, gpu or tpu (default: %(default)s)")
@@ -219,7 +228,8 @@ def run(args: argparse.Namespace) -> int:
             shard=args.shard,
             files=_file_options(args),
         )
-        summary = segment_folder(options)
+        shown = progress.Progress("slices", style=args.progress)
+        summary = segment_folder(options, progress=shown)
     except BrokenPipeError:
         raise  # `infer.py ... | head`: nobody reads what is printed
     except OSError as error:

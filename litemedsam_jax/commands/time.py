@@ -78,17 +78,18 @@ def _words(text: str) -> tuple[str, ...]:
 def _time_all(
     container: "Container", cases: list[Path], folder: Path
 ) -> tuple[dict[str, float], dict[str, str]]:
-    from tqdm import tqdm
-
     from litemedsam_jax.evaluation import tables, timing
+    from litemedsam_jax.progress import Progress
 
     seconds: dict[str, float] = {}
     failed: dict[str, str] = {}
     table = folder / "running_time.csv"
-    for case in tqdm(cases, unit=" cases"):
-        try:
-            seconds[case.name] = timing.time_case(container, case, folder / case.name)
-        except (OSError, RuntimeError) as error:
-            failed[case.name] = str(error)
-        tables.write_csv(table, ("CaseName", "RunningTime"), list(seconds.items()))
+    with Progress("cases", len(cases)) as shown:
+        for case in cases:
+            try:
+                seconds[case.name] = timing.time_case(container, case, folder / case.name)
+            except (OSError, RuntimeError) as error:
+                failed[case.name] = str(error)
+            tables.write_csv(table, ("CaseName", "RunningTime"), list(seconds.items()))
+            shown.advance()
     return seconds, failed

@@ -24,6 +24,7 @@ from litemedsam_jax.preparation.training_set import (
     split_name,
     visible_labels,
 )
+from litemedsam_jax.progress import Progress
 
 _CACHE_NAME = ".litemedsam_index.json"
 
@@ -251,8 +252,6 @@ def _load_npy(path: Path) -> np.ndarray:
 
 def _labels_of_folder(root: Path, names: Sequence[str]) -> dict[str, dict]:
     """What every mask holds; kept in a file of the folder, since reading all masks takes long."""
-    from tqdm import tqdm
-
     cache = root / _CACHE_NAME
     known = _read_index_file(cache)
 
@@ -272,8 +271,11 @@ def _labels_of_folder(root: Path, names: Sequence[str]) -> dict[str, dict]:
         visible = [int(label) for label in visible_labels(gts)]
         return {"stamp": stamp, "visible": visible, "background": not gts.any()}
 
-    with ThreadPoolExecutor(4) as pool:
-        rows = list(tqdm(pool.map(examine, names), total=len(names), unit=" masks", disable=None))
+    rows = []
+    with ThreadPoolExecutor(4) as pool, Progress("masks read", len(names)) as shown:
+        for row in pool.map(examine, names):
+            rows.append(row)
+            shown.advance()
     index = dict(zip(names, rows, strict=True))
     if index != known:
         # A folder that cannot be written to is read again next time.

@@ -15,6 +15,7 @@ import ml_dtypes
 import numpy as np
 
 from litemedsam_jax.files import replacing
+from litemedsam_jax.progress import Progress
 from litemedsam_jax.training.catalog import Catalog, DataError
 from litemedsam_jax.training.samples import flip, teacher_input
 
@@ -136,20 +137,25 @@ def fill(
         batch: images that `embed` takes; VARIANTS divides it or it divides VARIANTS.
         part: which of how many hosts this is; each makes shards of its own.
     """
-    from tqdm import tqdm
-
     start, count = part
     own = indices[start::count]
     taken = {path.stem for path in folder.glob(_PATTERN)}
     free = (f"embeddings-{start:03d}-{n:05d}" for n in range(10**5))
     names = (name for name in free if name not in taken)
-    with tqdm(total=len(own), unit=" slices", desc="teacher", disable=None) as bar:
+    with Progress("slices of the teacher's embeddings", len(own)) as shown:
         for first in range(0, len(own), _SLICES_PER_SHARD):
             chunk = own[first : first + _SLICES_PER_SHARD]
-            images = _variants(catalog, chunk, size, resize)
+            images = _counted(_variants(catalog, chunk, size, resize), shown)
             path = folder / f"{next(names)}.array_record"
             _write(path, [catalog.entries[i].name for i in chunk], embed, images, batch)
-            bar.update(len(chunk))
+
+
+def _counted(images: Iterator[np.ndarray], shown: Progress) -> Iterator[np.ndarray]:
+    """The images; whenever a slice's variants have all been taken, it is counted as done."""
+    for number, image in enumerate(images, start=1):
+        yield image
+        if number % VARIANTS == 0:
+            shown.advance()
 
 
 def _variants(catalog: Catalog, indices, size: int, resize: str) -> Iterator[np.ndarray]:

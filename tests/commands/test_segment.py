@@ -49,7 +49,9 @@ def parsed(segment, monkeypatch):
     def options(*flags: object) -> folder.BatchOptions:
         seen = []
         with monkeypatch.context() as patch:
-            patch.setattr(folder, "segment_folder", lambda o: seen.append(o) or folder.Summary())
+            patch.setattr(
+                folder, "segment_folder", lambda o, **_: seen.append(o) or folder.Summary()
+            )
             segment(*flags)
         return seen[0]
 
