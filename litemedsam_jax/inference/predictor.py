@@ -1,8 +1,9 @@
 """The Python interface: `LiteMedSAM.from_pretrained(...)`, `set_image`, `predict`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,9 +16,13 @@ from litemedsam_jax.imaging.input_frame import (
     mask_from_logits,
 )
 from litemedsam_jax.imaging.label_map import blank, paint, paint_by_score
+from litemedsam_jax.imaging.slice_prompt import AXES, SlicePrompt
 from litemedsam_jax.inference.encoded_image import EncodedImage
 from litemedsam_jax.inference.strategies import SingleMask, Strategy, parse
 from litemedsam_jax.weights import store
+
+if TYPE_CHECKING:
+    from litemedsam_jax.inference.slice_propagation import SliceMask
 
 DEFAULT_WEIGHTS = Path("work_dir/LiteMedSAM/lite_medsam.safetensors")
 
@@ -171,6 +176,51 @@ class LiteMedSAM:
         confidence = np.zeros(labels.shape, np.uint8)
         for z, label, scores in fuse_volume(self.engine, volume, boxes, chosen):
             paint_by_score(labels[z], confidence[z], scores, label)
+        return labels
+
+    def propagate(self, volume: np.ndarray, prompt: SlicePrompt) -> "Iterator[SliceMask]":
+        """Yields an object's mask slice by slice, outwards from the slice a box was drawn on.
+
+        Args:
+            volume: (D, H, W) or (D, H, W, 3), values 0 to 255.
+            prompt: the object's boxes and, if known, its range; see `SlicePrompt`, `SliceBox`.
+
+        Yields:
+            `SliceMask`s, each slice once: the drawn one first, then its neighbours above and below
+            in turn until the object ends. Close the iterator to stop early.
+
+        Raises:
+            CaseError: a box or the range lies outside of the volume.
+        """
+        from litemedsam_jax.inference.slice_propagation import EncodedVolume, propagate
+
+        return propagate(EncodedVolume(self.engine, volume, prompt.axis), prompt)
+
+    def segment_from_slices(self, volume: np.ndarray, prompts: Sequence[SlicePrompt]) -> np.ndarray:
+        """One label volume, from boxes drawn on single slices.
+
+        Args:
+            volume: (D, H, W) or (D, H, W, 3), values 0 to 255.
+            prompts: an object each, with the label it gets. Where objects overlap, the one with
+                the larger logits wins.
+
+        Returns:
+            (D, H, W), uint8, or uint16 for labels above 255.
+
+        Raises:
+            CaseError: a box or a range lies outside of the volume.
+        """
+        from litemedsam_jax.inference.slice_propagation import EncodedVolume, propagate
+
+        labels = blank(volume.shape[:3], max(prompt.label for prompt in prompts))
+        encoded: dict[str, EncodedVolume] = {}
+        for prompt in prompts:
+            axis = prompt.axis
+            if axis not in encoded:
+                encoded[axis] = EncodedVolume(self.engine, volume, axis)
+            along = np.moveaxis(labels, AXES.index(axis), 0)
+            for mask in propagate(encoded[axis], prompt):
+                paint(along[mask.index], mask.region, prompt.label)
         return labels
 
     def _encoded(self) -> EncodedImage:

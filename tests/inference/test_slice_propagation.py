@@ -1,0 +1,113 @@
+"""Masks from a box on one slice: which slices are visited, when it stops, in which frame."""
+
+import numpy as np
+import pytest
+
+from litemedsam_jax import SliceBox, SlicePrompt
+from litemedsam_jax.imaging.errors import CaseError
+from litemedsam_jax.inference.predictor import LiteMedSAM
+from litemedsam_jax.inference.slice_propagation import EncodedVolume, propagate
+from tests.support.fake_engine import FakeEngine
+
+DEPTH = 20
+BOX = (60, 80, 119, 139)
+
+
+def _bright(image: np.ndarray, _: np.ndarray) -> np.ndarray:
+    """A network that sees what is bright and nothing else."""
+    logits = np.where(image[..., 0] > 0.5, 5.0, -5.0)
+    logits[0, 0] = -5  # the dot that `_cylinder` makes
+    return logits
+
+
+def _cylinder(first: int, last: int) -> np.ndarray:
+    """A volume with one bright square on some slices; a dot keeps every slice's extremes alike."""
+    volume = np.zeros((DEPTH, 256, 256), np.uint8)
+    volume[:, 0, 0] = 255
+    volume[first : last + 1, 80:140, 60:120] = 255
+    return volume
+
+
+def _masks(volume, prompt, script=_bright):
+    engine = FakeEngine(script)
+    return list(LiteMedSAM(engine).propagate(volume, prompt)), engine
+
+
+def test_slices_come_outwards_from_the_drawn_one_each_once():
+    masks, engine = _masks(_cylinder(6, 12), SlicePrompt((SliceBox(9, BOX),), 6, 12))
+    indices = [mask.index for mask in masks]
+    assert indices[0] == 9 and sorted(indices) == list(range(6, 13))
+    assert np.all(np.diff(np.abs(np.array(indices) - 9)) >= 0)
+    assert len(engine.images) == 7
+
+
+def test_it_stops_where_the_object_ends_and_encodes_little_beyond():
+    masks, engine = _masks(_cylinder(6, 12), SlicePrompt((SliceBox(9, BOX),)))
+    assert sorted(mask.index for mask in masks) == list(range(6, 13))
+    assert len(engine.images) <= 1.3 * 7
+
+
+def test_a_closed_generator_encodes_no_more():
+    engine = FakeEngine(_bright)
+    slices = LiteMedSAM(engine).propagate(_cylinder(0, 19), SlicePrompt((SliceBox(9, BOX),)))
+    next(slices)
+    slices.close()
+    assert len(engine.images) == 1
+
+
+@pytest.mark.parametrize("axis", ["z", "y", "x"])
+def test_any_plane_gives_the_same_mask_in_the_volumes_frame(axis):
+    upright = _cylinder(6, 12)[:, :250]
+    order = {"z": (0, 1, 2), "y": (1, 0, 2), "x": (1, 2, 0)}[axis]
+    volume = np.transpose(upright, order)  # its slices along `axis` are the upright one's
+    prompt = SlicePrompt((SliceBox(9, BOX, axis),), 6, 12, label=3)
+    labels = LiteMedSAM(FakeEngine(_bright)).segment_from_slices(volume, [prompt])
+    expected = np.zeros(upright.shape, np.uint8)
+    expected[6:13, 80:140, 60:120] = 3
+    np.testing.assert_array_equal(labels, np.transpose(expected, order))
+
+
+def test_objects_of_one_volume_share_its_encoded_slices():
+    volume = _cylinder(6, 12)
+    volume[6:13, 200:240, 200:240] = 255
+    engine = FakeEngine(lambda image, box: np.where(_inside(image.shape, box), 5.0, -5.0))
+    prompts = [SlicePrompt((SliceBox(9, box),), 6, 12, label)
+               for label, box in ((1, BOX), (2, (200, 200, 239, 239)))]  # fmt: skip
+    labels = LiteMedSAM(engine).segment_from_slices(volume, prompts)
+    assert len(engine.images) == 7
+    assert set(np.unique(labels[6:13])) == {0, 1, 2}
+
+
+def _inside(shape, box):
+    mask = np.zeros(shape[:2], bool)
+    mask[int(box[1]) : int(box[3]) + 1, int(box[0]) : int(box[2]) + 1] = True
+    return mask
+
+
+def test_a_volume_encoded_along_another_axis_is_refused():
+    encoded = EncodedVolume(FakeEngine(), _cylinder(6, 12), "y")
+    with pytest.raises(ValueError, match=r"along y.*across z"):
+        next(propagate(encoded, SlicePrompt((SliceBox(9, BOX),))))
+
+
+@pytest.mark.parametrize(
+    ("boxes", "message"),
+    [
+        ([SliceBox(20, BOX)], "slice 20 along z; the volume has 20"),
+        ([SliceBox(9, (300, 0, 310, 10))], "outside of the slice of 256x256"),
+        ([SliceBox(9, (np.nan, 0, 310, 10))], "4, finite"),
+        ([SliceBox(9, BOX, subtract=True)], "not subtracted"),
+        ([SliceBox(2, BOX)], "outside of its range, 6 to 12"),
+    ],
+)
+def test_prompts_that_do_not_fit_are_refused(boxes, message):
+    prompt = SlicePrompt(tuple(boxes), 6, 12)
+    with pytest.raises(CaseError, match=message):
+        _masks(_cylinder(6, 12), prompt)
+    with pytest.raises(CaseError, match="axis 'a'"):
+        SliceBox(1, BOX, "a")
+
+
+def test_a_line_becomes_a_box_between_its_own_and_the_square_around_it():
+    box = SliceBox.around_line(4, (100, 100, 140, 100)).box
+    assert box == (100, 90, 140, 110)
