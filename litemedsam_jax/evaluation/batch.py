@@ -210,9 +210,9 @@ def _read(path: Path, key: str) -> _LabelFile:
         grid = geometry_of(arrays, labels.shape) if placed else None
         return _LabelFile(labels, arrays.get("spacing"), grid)
     if kind == "picture":
-        from litemedsam_jax.imaging import images_2d
+        from litemedsam_jax.imaging import label_images
 
-        return _LabelFile(images_2d.read_mask(path))
+        return _LabelFile(label_images.read_mask(path))
     from litemedsam_jax.imaging import volumes
 
     volume = volumes.read_labels(path)

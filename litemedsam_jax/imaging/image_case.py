@@ -98,29 +98,30 @@ def _read(path: Path, options: FileOptions) -> ImageCase:
     if kind == "picture":
         from litemedsam_jax.imaging import images_2d
 
-        image = images_2d.read_picture(path)
-        prompts = _prompts(source, name, options, image.shape[:2], None)
+        notes: list[str] = []
+        image = images_2d.read_image(path, notes=notes)
+        prompts = _prompts(source, path, options, image.shape[:2], None)
         if prompts.boxes.shape[1] != 4:
             raise ValueError(f"{source}: a picture's boxes have 4 numbers, these have 6")
         case = make_case(name, image, boxes=prompts.boxes)
-        case = replace(case, warnings=(*prompts.notes, *case.warnings))
+        case = replace(case, warnings=(*notes, *prompts.notes, *case.warnings))
         return ImageCase(path, case, prompts.labels)
     from litemedsam_jax.imaging import volumes
 
     volume = volumes.read_volume(path)
     intensity = options.intensity
-    notes: tuple[str, ...] = ()
+    guesses: tuple[str, ...] = ()
     if intensity.modality == "auto" and volume.array.ndim == 3:
-        intensity, notes = _guess(volume.array, intensity)
+        intensity, guesses = _guess(volume.array, intensity)
     try:
         image = to_uint8(volume.array, intensity) if volume.array.ndim == 3 else volume.array
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     geometry = volume.geometry
-    prompts = _prompts(source, name, options, image.shape[:3], geometry)
+    prompts = _prompts(source, path, options, image.shape[:3], geometry)
     boxes = _with_slices(prompts.boxes, image)
     case = make_case(name, image, np.array(geometry.spacing), boxes=boxes)
-    warnings = (*notes, *prompts.notes, *case.warnings)
+    warnings = (*guesses, *prompts.notes, *case.warnings)
     case = replace(case, warnings=warnings, direction=np.array(geometry.direction))
     return ImageCase(path, case, prompts.labels, geometry)
 
@@ -174,7 +175,7 @@ class _Prompts:
 
 def _prompts(
     source: Path,
-    name: str,
+    path: Path,
     options: FileOptions,
     shape: tuple[int, ...],
     geometry: Geometry | None,
@@ -182,14 +183,13 @@ def _prompts(
     if source.suffix.lower() in (".json", ".csv"):
         from litemedsam_jax.imaging import box_files
 
-        rows = box_files.read_boxes(source, name, geometry, options.units)
+        rows = box_files.read_boxes(source, file_kinds.stem_of(path), geometry, options.units)
         return _Prompts(rows, np.arange(1, len(rows) + 1))
     mask, notes = _read_mask(source, geometry, options)
-    if mask.shape != shape:
-        raise ValueError(
-            f"{source}: the mask is {mask.shape[1]}x{mask.shape[0]} and its image "
-            f"{shape[1]}x{shape[0]} pixels; give the mask that was drawn on this image"
-        )
+    if geometry is None:
+        from litemedsam_jax.imaging import images_2d
+
+        images_2d.check_same_size(mask, shape, source, path)
     return _boxes_of_mask(mask, notes, source, options)
 
 
@@ -198,9 +198,10 @@ def _read_mask(
 ) -> tuple[np.ndarray, list[str]]:
     """Labels on the image's grid, and a note where some of them have no place on it."""
     if geometry is None:
-        from litemedsam_jax.imaging import images_2d
+        from litemedsam_jax.imaging import label_images
 
-        return images_2d.read_mask(source), []
+        notes: list[str] = []
+        return label_images.read_mask(source, notes=notes), notes
     from litemedsam_jax.imaging import volumes
     from litemedsam_jax.imaging.labels import outside_message, voxels_outside
 

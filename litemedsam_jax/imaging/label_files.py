@@ -51,10 +51,10 @@ def _write(image: ImageCase, labels: np.ndarray, folder: Path, dicom_seg: bool) 
     if path.resolve() == image.path.resolve():
         raise ValueError(f"{path}: the masks would replace the image; give another output folder")
     if image.geometry is None:
-        from litemedsam_jax.imaging import images_2d
+        from litemedsam_jax.imaging import label_images
 
         with replacing(path) as beside:
-            beside.write_bytes(images_2d.encode_labels(labels).tobytes())
+            beside.write_bytes(label_images.encode_labels(labels).tobytes())
         return path
     from litemedsam_jax.imaging import volumes
 

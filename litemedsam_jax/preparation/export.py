@@ -27,11 +27,11 @@ def export_case(segs: Path, case: Path | None, folder: Path, suffix: str = "nii.
         labels = rename_labels(labels, about["labels"])
     name = file_kinds.stem_of(segs)
     if labels.ndim == 2:
-        from litemedsam_jax.imaging import images_2d
+        from litemedsam_jax.imaging import label_images
 
         path = folder / f"{name}.png"
         with replacing(path) as beside:
-            beside.write_bytes(images_2d.encode_labels(labels).tobytes())
+            beside.write_bytes(label_images.encode_labels(labels).tobytes())
         return path
     if labels.ndim != 3:
         raise ValueError(f"{segs}: {key} has shape {labels.shape}; expected (H, W) or (D, H, W)")

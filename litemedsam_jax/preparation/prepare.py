@@ -121,20 +121,17 @@ def prepare_image(task: Task, options: PrepareOptions) -> Prepared:
     Raises:
         CaseError: the image or its mask cannot be used. OSError.
     """
-    from litemedsam_jax.imaging import images_2d
+    from litemedsam_jax.imaging import images_2d, label_images
 
     files = task.source.masks
-    imgs = images_2d.read_picture(task.source.image, options.intensity)
+    notes: list[str] = []
+    imgs = images_2d.read_image(task.source.image, options.intensity, notes)
     if len(files) > 1:
-        gts = images_2d.merge_masks(files)
+        gts = label_images.merge_masks(files, notes)
     else:
-        gts = images_2d.read_mask(files[0], fill_outlines=options.fill_outlines)
-    if gts.shape != imgs.shape[:2]:
-        raise ValueError(
-            f"{files[0]}: the mask is {gts.shape[1]}x{gts.shape[0]} and its image "
-            f"{imgs.shape[1]}x{imgs.shape[0]} pixels; give the mask that was drawn on this image"
-        )
-    notes = _absent_notes(gts, options)
+        gts = label_images.read_mask(files[0], fill_outlines=options.fill_outlines, notes=notes)
+    images_2d.check_same_size(gts, imgs.shape, files[0], task.source.image)
+    notes += _absent_notes(gts, options)
     gts = _cleaned(gts, options)
     if not gts.any():
         return Prepared(_nothing_left(options, "--min-pixels-2d"), tuple(notes))

@@ -1,8 +1,12 @@
 """Files of boxes that are none: told with the file's name, whatever they hold."""
 
+import json
+
+import numpy as np
 import pytest
 
 from litemedsam_jax.imaging.box_files import read_boxes
+from litemedsam_jax.imaging.geometry import Geometry
 
 HEADER = b"case,x_min,y_min,x_max,y_max\n"
 
@@ -31,3 +35,43 @@ def test_hostile_files_of_boxes(tmp_path, suffix, content, words):
     with pytest.raises(ValueError, match=words) as caught:
         read_boxes(path, "a", None)
     assert str(caught.value).startswith(f"{path}: ")
+
+
+_TURNED = Geometry((50, 60, 20), (0.5, 0.5, 2.0), (10.0, 20.0, 30.0), (-1, 0, 0, 0, -1, 0, 0, 0, 1))
+
+
+def test_boxes_in_millimetres_land_on_voxels(tmp_path):
+    voxels = [[4.0, 6.0, 1.0, 14.0, 26.0, 5.0]]
+    points = _TURNED.to_points(np.reshape(voxels, (2, 3)))
+    lps = points.ravel().tolist()
+    ras = (points * (-1, -1, 1)).ravel().tolist()
+    for units, box in (("mm", lps), ("mm-ras", ras), ("voxel", voxels[0])):
+        (tmp_path / "b.json").write_text(json.dumps({"units": units, "boxes": [box]}))
+        assert read_boxes(tmp_path / "b.json", "x", _TURNED).tolist() == voxels
+    names = "case,x_min,y_min,z_min,x_max,y_max,z_max,units"
+    rows = f"{names}\na,{','.join(map(str, lps))},mm\nb,1,2,3,4,5,6,\n"
+    (tmp_path / "b.csv").write_text(rows)
+    assert read_boxes(tmp_path / "b.csv", "a", _TURNED).tolist() == voxels
+    assert read_boxes(tmp_path / "b.csv", "b", _TURNED).tolist() == [[1, 2, 3, 4, 5, 6]]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("b.json", "[[1, 2, 3]]", "rows of 4 numbers"),
+        ("b.json", "[]", "rows of 4 numbers"),
+        ("b.json", '[[1, 2, 3, "x"]]', "rows of 4 numbers"),
+        ("b.json", "[1,", "not valid JSON"),
+        ("b.json", '{"other": [[1, 2, 3, 4]]}', "no entry for x"),
+        ("b.json", '{"units": "inch", "boxes": [[1, 2, 3, 4]]}', "units 'inch'"),
+        ("b.json", '{"units": "mm", "boxes": [[1, 2, 3, 4]]}', "boxes of 6 numbers"),
+        ("b.csv", "x_min,y_min\n1,2\n", "lacks the column x_max"),
+        ("b.csv", "case,x_min,y_min,x_max,y_max\na,1,2,3,4\n", "no row for x"),
+        ("b.csv", "x_min,y_min,x_max,y_max\n1,2,3,\n", "no number"),
+        ("b.txt", "1 2 3 4", "read from .json, .csv"),
+    ],
+)
+def test_unusable_box_files_are_told(tmp_path, name, text, words):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=words):
+        read_boxes(tmp_path / name, "x", _TURNED)

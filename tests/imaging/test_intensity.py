@@ -1,0 +1,46 @@
+"""From a scanner's values to 0-255."""
+
+import numpy as np
+import pytest
+
+from litemedsam_jax.imaging.intensity import IntensityOptions, to_uint8
+
+
+def test_a_ct_window_maps_the_same_everywhere():
+    options = IntensityOptions("CT", 40, 400)
+    values = np.array([-1000, -160, 40, 140, 240, 3000], np.int16)
+    assert to_uint8(values, options).tolist() == [0, 0, 128, 191, 255, 255]
+    # The reference stretches whatever is there, so that 40 HU depends on its neighbours.
+    narrow = IntensityOptions("CT", 40, 400, scaling="reference")
+    assert to_uint8(np.array([40, 140], np.int16), narrow).tolist() == [0, 255]
+
+
+def test_other_modalities_by_the_reference_s_formula():
+    rng = np.random.default_rng(1)
+    volume = rng.gamma(2, 100, (6, 20, 20)).astype(np.float32)
+    volume[:, :5] = 0
+    low, high = np.percentile(volume[volume > 0], (0.5, 99.5))
+    expected = np.clip(volume.astype(np.float64), low, high)
+    expected = (expected - expected.min()) / (expected.max() - expected.min()) * 255
+    expected[volume == 0] = 0
+    found = to_uint8(volume, IntensityOptions("MR", scaling="reference"))
+    assert np.abs(found.astype(int) - np.uint8(expected)).max() <= 1
+    assert (found != np.uint8(expected)).mean() < 1e-3
+
+
+@pytest.mark.parametrize("modality", ["CT", "MR"])
+@pytest.mark.parametrize("value", [-2000, -5, 0, 7, 4000])
+def test_constant_volumes_are_quiet(modality, value):
+    for scaling in ("window", "reference"):
+        options = IntensityOptions(modality, scaling=scaling)
+        constant = to_uint8(np.full((2, 3, 4), value, np.int16), options)
+        assert len(np.unique(constant)) == 1
+
+
+def test_nan_is_refused_or_filled():
+    values = np.array([np.nan, 40, np.inf], np.float32)
+    with pytest.raises(ValueError, match="2 values are NaN or infinite; --fill-nan VALUE"):
+        to_uint8(values, IntensityOptions())
+    assert to_uint8(values, IntensityOptions(fill_nan=-1024)).tolist() == [0, 128, 0]
+    with pytest.raises(ValueError, match="width is 0"):
+        IntensityOptions(width=0)
