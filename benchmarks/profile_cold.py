@@ -64,12 +64,12 @@ def child(start: float, case: Path, outputs: Path) -> None:
     process.lightly()
     # Wrapped where they are defined, before others import them from there.
     from litemedsam_jax.imaging import case, npz
-    from litemedsam_jax.weights import store
+    from litemedsam_jax.weights import load
 
     for owner, name, stage in (
         (case, "read_case", "read"),
         (npz, "write_npz", "write"),
-        (store, "load_any", "map weights"),
+        (load, "load_model", "map weights"),
         (input_frame, "to_input", "resize (imports OpenCV)"),
         (input_frame, "mask_from_logits", "mask from logits"),
     ):

@@ -33,10 +33,10 @@ def published_pth() -> Path:
 @pytest.fixture(scope="session")
 def published_weights():
     """The published weights, converted: flat variables, configuration, counters."""
-    from litemedsam_jax.weights import torch_checkpoint
+    from litemedsam_jax.weights.load import load
     from tests import oracle
 
-    return torch_checkpoint.read(oracle.published_checkpoint())
+    return load(oracle.published_checkpoint())
 
 
 @pytest.fixture(scope="session")
@@ -59,10 +59,10 @@ def random_oracle():
 def random_weights(random_oracle):
     """The variables of `random_oracle`."""
     from litemedsam_jax import config
-    from litemedsam_jax.weights import torch_checkpoint
+    from litemedsam_jax.weights.state_dict import to_variables
 
     state = {key: value.numpy() for key, value in random_oracle.state_dict().items()}
-    return torch_checkpoint.to_variables(state, config.lite_medsam())
+    return to_variables(state, config.lite_medsam())
 
 
 @pytest.fixture(scope="session")

@@ -80,7 +80,7 @@ def record_inputs(model: nn.Module, run: Callable[[], Any]) -> dict[str, tuple]:
 
 def part(variables: dict[str, np.ndarray], prefix: str) -> dict[str, Any]:
     """The variables of one module, from flat ones: `part(flat, "image_encoder/neck_0")`."""
-    from litemedsam_jax.weights.store import unflatten
+    from litemedsam_jax.weights.tree import unflatten
 
     chosen = {}
     for name, value in variables.items():

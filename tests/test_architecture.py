@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from litemedsam_jax.weights import store
+from litemedsam_jax.weights import safetensors_file
 from tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "litemedsam_jax"
@@ -48,10 +48,10 @@ ROOMS = {
 
 # Modules that may be used in one place only.
 CONFINED = {
-    "torch": {"commands/convert.py", "training/setup.py"},  # to write .pth, nothing else
+    "torch": {"weights/torch_file.py"},  # to write .pth, nothing else
     "SimpleITK": {"imaging"},
     "flax": {"models", "training"},
-    "jax": {"models", "training", "engine", "weights/torch_checkpoint.py", "commands/compile.py"},
+    "jax": {"models", "training", "engine", "weights/state_dict.py", "commands/compile.py"},
     "optax": {"training"},
     "orbax": {"training"},
     "grain": {"training"},
@@ -132,7 +132,7 @@ def segment_smallest(tmp_path_factory, published_weights) -> Callable[[], set[st
     (folder / "imgs").mkdir()
     shutil.copy(smallest, folder / "imgs")
     weights = folder / "lite_medsam.safetensors"
-    store.save(weights, published_weights.variables, published_weights.config)
+    safetensors_file.save(weights, published_weights.variables, published_weights.config)
     command = [sys.executable, "-c", PROBE, "-i", folder / "imgs", "-o", folder / "segs"]
 
     def run() -> set[str]:

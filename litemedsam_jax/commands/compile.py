@@ -67,13 +67,14 @@ def _compile_here(isa: str, weights: Path, output: Path | None) -> int:
     from litemedsam_jax.engine.folded_cache import fold_once
     from litemedsam_jax.engine.program_store import ProgramStore
     from litemedsam_jax.engine.programs import all_programs, compile_program, serialize
-    from litemedsam_jax.weights import store as weight_store
     from litemedsam_jax.weights.errors import CheckpointError
+    from litemedsam_jax.weights.load import load_model
 
     try:
-        variables, config = weight_store.load_any(weights)
+        model = load_model(weights)
+        config = model.config
         programs = ProgramStore(config, output)
-        folded = fold_once(variables, config.image_encoder.grid_size, programs)
+        folded = fold_once(model.variables, config.image_encoder.grid_size, programs)
         for name, program in all_programs(config).items():
             compiled = compile_program(program, folded, config, jax.devices("cpu")[0])
             code = serialize(compiled)

@@ -4,11 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from litemedsam_jax.weights import store, torch_checkpoint
-from litemedsam_jax.weights.atomic import replacing
+from litemedsam_jax.weights import safetensors_file
 from litemedsam_jax.weights.errors import CheckpointError
-from litemedsam_jax.weights.join import join, read_either
-from litemedsam_jax.weights.torch_checkpoint import Converted
+from litemedsam_jax.weights.join import join
+from litemedsam_jax.weights.load import load
+from litemedsam_jax.weights.state_dict import to_state_dict
+from litemedsam_jax.weights.torch_file import write_torch_file
 
 DESCRIPTION = """\
 Convert weights between PyTorch's .pth and the safetensors file that everything here reads.
@@ -56,31 +57,14 @@ def run(args: argparse.Namespace) -> int:
         return 2
     out = Path(files[-1])
     try:
-        model = join(args.encoder, args.decoder_from) if joining else read_either(files[0])
+        model = join(args.encoder, args.decoder_from) if joining else load(files[0])
         if args.to_torch or out.suffix in (".pth", ".pt"):
-            _write_torch(out, model)
+            write_torch_file(out, to_state_dict(model.variables, model.config, model.counters))
         else:
-            metadata = torch_checkpoint.counters_to_text(model.counters)
-            store.save(out, model.variables, model.config, metadata)
+            safetensors_file.save(out, model.variables, model.config, model.counters)
     except CheckpointError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    parts = sorted({name.split("/")[1] for name in model.variables})
-    print(f"{out}: {model.config.name}, {len(model.variables)} arrays ({', '.join(parts)})")
+    parts = ", ".join(model.parts)
+    print(f"{out}: {model.config.name}, {len(model.variables)} arrays ({parts})")
     return 0
-
-
-def _write_torch(path: Path, model: Converted) -> None:
-    """Writes a bare state_dict that `load_state_dict(strict=True)` takes."""
-    try:
-        import torch
-    except ImportError as error:
-        raise CheckpointError(
-            f"{path}: writing PyTorch's format needs PyTorch, which is not installed "
-            "(pip install torch)."
-        ) from error
-    arrays = torch_checkpoint.to_state_dict(model.variables, model.config, model.counters)
-    # A copy each: torch cannot hold read-only memory, which mapped files are.
-    state = {key: torch.from_numpy(value.copy()) for key, value in arrays.items()}
-    with replacing(path) as temporary:
-        torch.save(state, temporary)

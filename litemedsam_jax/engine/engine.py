@@ -228,7 +228,7 @@ class _Compiler:
         """The whole encoder at once: accelerators have no use for strips."""
         import jax
 
-        from litemedsam_jax.weights.store import unflatten
+        from litemedsam_jax.weights.tree import unflatten
 
         device = jax.devices(self._device_name)[0]
         if self._encoder is None:
@@ -240,7 +240,7 @@ class _Compiler:
     def decode_prompts(self, embedding: Any, multimask: bool, prompts: dict[str, Any]):
         import jax
 
-        from litemedsam_jax.weights.store import unflatten
+        from litemedsam_jax.weights.tree import unflatten
 
         if multimask not in self._prompt_decoders:
             self._prompt_decoders[multimask] = prompt_decoder(self._config, multimask)

@@ -14,7 +14,7 @@ import numpy as np
 from litemedsam_jax.engine.folding import fold, is_read
 from litemedsam_jax.engine.program_store import ProgramError, ProgramStore, check_owner
 from litemedsam_jax.files import replacing
-from litemedsam_jax.weights import store as weight_store
+from litemedsam_jax.weights import safetensors_file
 from litemedsam_jax.weights.errors import CheckpointError
 
 _KEPT = 4  # files of 16 MB; the ones read longest ago go
@@ -68,19 +68,14 @@ def _checksum(arrays: dict[str, np.ndarray]) -> str:
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
     with replacing(path) as beside:
-        weight_store.write(beside, arrays, {_CONTENT: _checksum(arrays)})
+        safetensors_file.write(beside, arrays, {_CONTENT: _checksum(arrays)})
         beside.chmod(0o644)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     check_owner(path)
-    header, data = weight_store.open_mapped(path)
-    try:
-        content = header.pop("__metadata__")[_CONTENT]
-        arrays = {name: weight_store.array_at(entry, data) for name, entry in header.items()}
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: damaged.") from error
-    if _checksum(arrays) != content:
+    arrays, metadata = safetensors_file.read(path)
+    if _checksum(arrays) != metadata.get(_CONTENT):
         raise CheckpointError(f"{path}: damaged.")
     return arrays
 

@@ -2,7 +2,7 @@
 
 BatchNorm, LayerNorm's affine part, the scale of attention logits, the grid's positional encoding.
 
-A transformation of flat variables (names as in weights.store), for models.tiny_vit_inference and
+A transformation of flat variables (names as in weights.tree), for models.tiny_vit_inference and
 for decoders made with `Execution(folded=True)`.
 """
 

@@ -14,7 +14,7 @@ import numpy as np
 from litemedsam_jax.config import Execution, ModelConfig, TinyViTConfig
 from litemedsam_jax.engine.encoder_plan import ROOT, Layer, plan
 from litemedsam_jax.weights.errors import CheckpointError
-from litemedsam_jax.weights.store import unflatten
+from litemedsam_jax.weights.tree import unflatten
 
 # Boxes are decoded in batches of these sizes, padded, so that no case makes a new program. A box
 # costs 20 MB while it is decoded; more than 4 at a time are not faster, and would take more memory

@@ -19,7 +19,7 @@ from litemedsam_jax.imaging.label_map import blank, paint, paint_by_score
 from litemedsam_jax.imaging.slice_prompt import AXES, SlicePrompt
 from litemedsam_jax.inference.encoded_image import EncodedImage
 from litemedsam_jax.inference.strategies import SingleMask, Strategy, parse
-from litemedsam_jax.weights import store
+from litemedsam_jax.weights.load import load_model
 
 if TYPE_CHECKING:
     from litemedsam_jax.inference.slice_propagation import SliceMask
@@ -49,8 +49,8 @@ class LiteMedSAM:
         Raises:
             CheckpointError: the file is missing, broken or of another architecture.
         """
-        variables, config = store.load_any(Path(path))
-        return cls(Engine(variables, config, device))
+        weights = load_model(Path(path))
+        return cls(Engine(weights.variables, weights.config, device))
 
     def set_image(self, image: np.ndarray) -> None:
         """Encodes an image once, for any number of `predict` calls.

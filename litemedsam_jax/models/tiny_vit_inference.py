@@ -6,7 +6,7 @@ those it yields, and `inside` (1, R), 1 for rows of the image and 0 for rows bey
 layer's activations for a whole image (up to 170 MB) would not fit a processor's cache; for a strip
 (25 MB) they mostly do, and a process needs that much less memory.
 
-`params` are the layer's own, nested and named as in weights.store.
+`params` are the layer's own, nested and named as in weights.tree.
 """
 
 import math

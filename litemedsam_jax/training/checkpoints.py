@@ -13,7 +13,7 @@ from orbax.checkpoint import checkpoint_managers as managers
 from litemedsam_jax.training.devices import fetch, is_main, say, wait_for_hosts
 from litemedsam_jax.training.steps import TrainState
 from litemedsam_jax.weights.errors import CheckpointError
-from litemedsam_jax.weights.store import flatten, unflatten
+from litemedsam_jax.weights.tree import flatten, unflatten
 
 
 class SaveError(RuntimeError):

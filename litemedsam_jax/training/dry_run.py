@@ -11,7 +11,7 @@ from litemedsam_jax.training.config import TrainingConfig
 from litemedsam_jax.training.devices import DeviceFunction
 from litemedsam_jax.training.optimizer import trains
 from litemedsam_jax.training.steps import TrainState
-from litemedsam_jax.weights.store import flatten
+from litemedsam_jax.weights.tree import flatten
 
 
 def print_plan(

@@ -8,8 +8,8 @@ import jax
 from litemedsam_jax.config import ModelConfig
 from litemedsam_jax.models.lite_medsam import init_variables
 from litemedsam_jax.weights.errors import CheckpointError
-from litemedsam_jax.weights.join import read_either
-from litemedsam_jax.weights.store import load_any, unflatten
+from litemedsam_jax.weights.load import load, load_model
+from litemedsam_jax.weights.tree import unflatten
 
 Variables = dict[str, Any]
 
@@ -30,8 +30,7 @@ def whole_model(
     if path is None and scratch is not None:
         return _fresh(scratch, seed), scratch, {}
     path = _existing(path, "-pretrained_checkpoint")
-    load_any(path)  # refuses an encoder alone, and says how to join it
-    stored = read_either(path)
+    stored = load_model(path)
     return unflatten(stored.variables), stored.config, stored.counters
 
 
@@ -42,7 +41,7 @@ def encoder_alone(
     if path is None and scratch is not None:
         return _encoder_of(_fresh(scratch, seed)), scratch, {}
     path = _existing(path, "-tinyvit_checkpoint")
-    stored = read_either(path, ("image_encoder",))
+    stored = load(path, ("image_encoder",))
     counters = {k: n for k, n in stored.counters.items() if k.startswith("image_encoder.")}
     return _encoder_of(unflatten(stored.variables)), stored.config, counters
 
@@ -50,7 +49,7 @@ def encoder_alone(
 def teacher(path: Path | None) -> tuple[Variables, ModelConfig]:
     """The teacher's image encoder: variables as its module takes them, and its architecture."""
     path = _existing(path, "-medsam_checkpoint")
-    stored = read_either(path, ("image_encoder",))
+    stored = load(path, ("image_encoder",))
     collections = _encoder_of(unflatten(stored.variables))
     return {name: tree["image_encoder"] for name, tree in collections.items()}, stored.config
 

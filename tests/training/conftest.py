@@ -15,7 +15,8 @@ import pytest
 
 from litemedsam_jax.training.catalog import Catalog, open_catalog
 from litemedsam_jax.training.config import DataConfig, OptimizerConfig, TrainingConfig
-from litemedsam_jax.weights import store
+from litemedsam_jax.weights import safetensors_file
+from litemedsam_jax.weights.load import load
 from tests.conftest import REPOSITORY
 from tests.support.small_network import random_variables, small_model
 
@@ -100,7 +101,7 @@ def npy_folder(cases, tmp_path_factory) -> Path:
 def small_weights(tmp_path_factory) -> Path:
     """Weights of `small_model` as a safetensors file."""
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    store.save(path, random_variables(small_model()), small_model())
+    safetensors_file.save(path, random_variables(small_model()), small_model())
     return path
 
 
@@ -160,7 +161,7 @@ def finish(process: subprocess.Popen, expected: int = 0) -> str:
 
 def arrays_of(path: Path) -> dict[str, np.ndarray]:
     """A weights file's arrays, copied."""
-    return {name: array.copy() for name, array in store.load(path)[0].items()}
+    return {name: array.copy() for name, array in load(path).variables.items()}
 
 
 def assert_same(first: dict[str, np.ndarray], second: dict[str, np.ndarray], **tolerance) -> None:

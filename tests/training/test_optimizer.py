@@ -10,7 +10,7 @@ from litemedsam_jax.config import lite_medsam, medsam_vit_b
 from litemedsam_jax.models.lite_medsam import init_variables
 from litemedsam_jax.training import optimizer
 from litemedsam_jax.training.config import OptimizerConfig
-from litemedsam_jax.weights.store import flatten
+from litemedsam_jax.weights.tree import flatten
 
 PARAMS = {
     "image_encoder": {"neck_0": {"kernel": jnp.array([1.0, -2.0, 3.0])}},

@@ -19,8 +19,8 @@ from litemedsam_jax.training import optimizer, steps
 from litemedsam_jax.training.catalog import Slice
 from litemedsam_jax.training.config import LossConfig, TrainingConfig
 from litemedsam_jax.training.samples import FinetuneSample
-from litemedsam_jax.weights import torch_checkpoint
-from litemedsam_jax.weights.store import flatten, unflatten
+from litemedsam_jax.weights.state_dict import to_variables
+from litemedsam_jax.weights.tree import flatten, unflatten
 from tests.conftest import REPOSITORY
 
 torch = pytest.importorskip("torch")
@@ -119,7 +119,7 @@ def test_loss_terms_and_every_gradient(gradients, oracle, variables, batches):
     }
     whole = torch.sqrt(sum((g**2).sum() for g in found.values())).item()
     state = {**{k: v.detach() for k, v in oracle.state_dict().items()}, **found}
-    theirs = torch_checkpoint.to_variables({k: v.numpy() for k, v in state.items()}, CONFIG.model)
+    theirs = to_variables({k: v.numpy() for k, v in state.items()}, CONFIG.model)
     faults = []
     for path, grad in flatten(grads, "params/").items():
         expected = theirs.variables[path]

@@ -13,9 +13,10 @@ from litemedsam_jax.cli import main
 from litemedsam_jax.training import distill, finetune, initial_weights, loop, setup
 from litemedsam_jax.training.catalog import DataError
 from litemedsam_jax.training.config import DataConfig
-from litemedsam_jax.weights import store
+from litemedsam_jax.weights import safetensors_file
 from litemedsam_jax.weights.errors import CheckpointError
 from litemedsam_jax.weights.join import join
+from litemedsam_jax.weights.load import load
 from tests.conftest import REPOSITORY
 from tests.support.small_network import random_variables, small_model
 from tests.training.conftest import arrays_of
@@ -41,7 +42,7 @@ def test_finetuning_validates_reports_and_exports(make_config, small_weights, tm
     assert all(0 <= row[name] <= 1 for row in epochs for name in ("dsc", "nsd", "dsc/CT", "dsc/MR"))
     assert len(records(folder, "step")) == 6
     assert len(list((folder / "predictions").glob("epoch_*.png"))) == 3
-    assert store.load(folder / "model.safetensors")[1] == small_model()
+    assert load(folder / "model.safetensors").config == small_model()
     with pytest.raises(CheckpointError, match="--resume"):
         setup.run_training(config, task, catalog, resume=False)
 
@@ -77,7 +78,7 @@ def small_teacher(tmp_path_factory):
     vit = configs.ViTConfig(128, 8, 16, 2, 2, window=7, global_blocks=(1,), out_dim=16)
     model = dataclasses.replace(small_model(), name="small_teacher", image_encoder=vit)
     path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
-    store.save(path, random_variables(model, 5), model)
+    safetensors_file.save(path, random_variables(model, 5), model)
     return path
 
 

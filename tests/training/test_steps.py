@@ -8,7 +8,7 @@ import pytest
 from litemedsam_jax.training import losses, steps
 from litemedsam_jax.training.config import LossConfig
 from litemedsam_jax.training.optimizer import make_optimizer
-from litemedsam_jax.weights.store import flatten
+from litemedsam_jax.weights.tree import flatten
 from tests.support.small_network import random_variables, small_model
 from tests.training.conftest import slow
 

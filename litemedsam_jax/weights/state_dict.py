@@ -6,21 +6,16 @@ running statistics go to their own collection. Values differ for kernels alone: 
 transposed by (2, 3, 1, 0), rank 2 is transposed. Source: the reference's checkpoints.
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from litemedsam_jax.config import ModelConfig, lite_medsam, medsam_vit_b, mobile_sam, tiny_for_tests
 from litemedsam_jax.weights.errors import CheckpointError
-from litemedsam_jax.weights.store import flatten
-from litemedsam_jax.weights.torch_file import read_torch_file
+from litemedsam_jax.weights.tree import PARTS, Weights, flatten, part_of
 
-PARTS = ("image_encoder", "prompt_encoder", "mask_decoder")
 _COUNTER = "num_batches_tracked"  # how many batches a BatchNorm has seen: no part of the network
 # MobileSAM's file carries the classifier that its encoder was pretrained with; SAM uses it nowhere.
 _IGNORED_PREFIXES = ("image_encoder.norm_head.", "image_encoder.head.")
@@ -28,39 +23,29 @@ _WEIGHT_LEAVES = ("kernel", "scale", "embedding")
 _ENCODER_STARTS = ("patch_embed.", "layers.", "blocks.", "neck.", "pos_embed")
 
 
-@dataclass(frozen=True)
-class Converted:
-    """A checkpoint as flat Flax variables.
-
-    `counters` keeps torch's `num_batches_tracked` by its torch key, for the way back.
-    """
-
-    variables: dict[str, np.ndarray]
-    config: ModelConfig
-    counters: dict[str, int] = field(default_factory=dict)
-
-
-def read(path: str | Path, parts: Iterable[str] = PARTS) -> Converted:
-    """Reads a `.pth` in any of the reference's wrappings and converts it.
+def to_weights(
+    loaded: Any, parts: Iterable[str] = PARTS, source: str = "the checkpoint"
+) -> Weights:
+    """Converts what a checkpoint holds, in any of the reference's wrappings.
 
     Args:
-        path: A state_dict, bare or under "model", with or without a `module.` prefix; of a whole
+        loaded: A state_dict, bare or under "model", with or without a `module.` prefix; of a whole
             model, or of an image encoder alone.
-        parts: Which of `PARTS` to take; of an image encoder alone, only that.
+        parts: Which of `tree.PARTS` to take; of an image encoder alone, only that.
+        source: What the messages call it.
 
     Returns:
-        Variables of the parts that the file has.
+        Variables of the parts that it has.
 
     Raises:
-        CheckpointError: The file cannot be read, is of an unknown architecture, or does not match
-            its architecture exactly; every mismatch is listed.
+        CheckpointError: It is no state_dict, is of an unknown architecture, or does not match its
+            architecture exactly; every mismatch is listed.
     """
-    state = unwrap(read_torch_file(path), str(path))
-    config = recognise(state, str(path))
-    present = {key.split(".")[0] for key in state}
-    alone = present == {"image_encoder"}
+    state = unwrap(loaded, source)
+    config = recognise(state, source)
+    alone = {key.split(".")[0] for key in state} == {"image_encoder"}
     wanted = [part for part in parts if not alone or part == "image_encoder"]
-    return to_variables(state, config, wanted, str(path))
+    return to_variables(state, config, wanted, source)
 
 
 def unwrap(loaded: Any, source: str = "the checkpoint") -> dict[str, np.ndarray]:
@@ -125,7 +110,7 @@ def to_variables(
     config: ModelConfig,
     parts: Iterable[str] = PARTS,
     source: str = "the checkpoint",
-) -> Converted:
+) -> Weights:
     """Converts a state_dict with full names (see `unwrap`) into flat variables.
 
     Args:
@@ -168,7 +153,7 @@ def to_variables(
             f"{source}: does not match {config.name}, {len(faults)} mismatches:\n  "
             + "\n  ".join(faults)
         )
-    return Converted({path: variables[path] for path in target}, config, counters)
+    return Weights({path: variables[path] for path in target}, config, counters)
 
 
 def to_state_dict(
@@ -207,16 +192,6 @@ def to_state_dict(
     return state
 
 
-def counters_to_text(counters: Mapping[str, int]) -> dict[str, str]:
-    """The counters as metadata of a weights file; `counters_from_text` is the inverse."""
-    return {_COUNTER: json.dumps(dict(counters))} if counters else {}
-
-
-def counters_from_text(metadata: Mapping[str, str]) -> dict[str, int]:
-    """The counters that `counters_to_text` put into a file's metadata; none: empty."""
-    return json.loads(metadata.get(_COUNTER, "{}"))
-
-
 def _target(config: ModelConfig, parts: tuple[str, ...]) -> dict[str, Any]:
     """The flat tree of shapes and dtypes of the network, of some parts."""
     import jax
@@ -224,7 +199,7 @@ def _target(config: ModelConfig, parts: tuple[str, ...]) -> dict[str, Any]:
     from litemedsam_jax.models.lite_medsam import init_variables
 
     tree = jax.eval_shape(lambda: init_variables(config, jax.random.key(0)))
-    return {path: leaf for path, leaf in flatten(tree).items() if path.split("/")[1] in parts}
+    return {path: leaf for path, leaf in flatten(tree).items() if part_of(path) in parts}
 
 
 def _other_part(key: str, parts: tuple[str, ...]) -> bool:

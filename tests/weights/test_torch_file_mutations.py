@@ -6,8 +6,8 @@ import tracemalloc
 
 import pytest
 
-from litemedsam_jax.weights import store
 from litemedsam_jax.weights.errors import CheckpointError
+from litemedsam_jax.weights.load import load_model
 from litemedsam_jax.weights.torch_file import read_torch_file
 from tests.weights import mutations
 
@@ -52,7 +52,7 @@ def test_as_weights_none_is_taken(mutants):
     """They are no LiteMedSAM, so even what can be read is told to be something else."""
     for path in mutants:
         with pytest.raises(CheckpointError):
-            store.load_any(path)
+            load_model(path)
 
 
 def test_little_files_take_little_memory(mutants):

@@ -5,10 +5,9 @@ import pytest
 import torch
 
 from litemedsam_jax.config import lite_medsam, medsam_vit_b, mobile_sam
-from litemedsam_jax.weights import torch_checkpoint
 from litemedsam_jax.weights.errors import CheckpointError
-from litemedsam_jax.weights.torch_checkpoint import (
-    read,
+from litemedsam_jax.weights.load import load
+from litemedsam_jax.weights.state_dict import (
     recognise,
     to_state_dict,
     to_variables,
@@ -97,7 +96,7 @@ WRAPPINGS = [
 def test_wrappings(wrapping, tmp_path, tiny_state, tiny_variables, tiny_config):
     saved, encoder_alone = _wrappings(_tensors(tiny_state))[wrapping]
     torch.save(saved, tmp_path / "a.pth")
-    converted = read(tmp_path / "a.pth")
+    converted = load(tmp_path / "a.pth")
     assert converted.config == tiny_config
     expected = {
         name: value
@@ -154,7 +153,7 @@ def test_a_part_that_is_missing_is_no_encoder_alone(tmp_path, tiny_state):
     state = {k: v for k, v in tiny_state.items() if not k.startswith("prompt_encoder.")}
     torch.save(_tensors(state), tmp_path / "a.pth")
     with pytest.raises(CheckpointError, match=r"missing: prompt_encoder\.no_mask_embed\.weight"):
-        read(tmp_path / "a.pth")
+        load(tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize(
@@ -216,10 +215,3 @@ def test_inverse_refuses_what_is_not_the_network(tiny_variables, tiny_config):
     with pytest.raises(CheckpointError, match="2 mismatches") as error:
         to_state_dict(variables, tiny_config)
     assert "stranger" in str(error.value) and "iou_token" in str(error.value)
-
-
-def test_counters_survive_as_text():
-    counters = {"a.num_batches_tracked": 4_416_366, "b.num_batches_tracked": 2**62}
-    text = torch_checkpoint.counters_to_text(counters)
-    assert torch_checkpoint.counters_from_text(text) == counters
-    assert torch_checkpoint.counters_from_text({}) == {}
