@@ -76,6 +76,15 @@ class SlicePrompt:
     last: int | None = None
     label: int = 1
 
+    def __post_init__(self) -> None:
+        """Refuses a prompt that has nothing to start from.
+
+        Raises:
+            CaseError: every box is subtracted, or there is none.
+        """
+        if all(box.subtract for box in self.boxes):
+            raise CaseError("an object has no box that is not subtracted; expected at least one")
+
     @property
     def axis(self) -> str:
         """The axis along which the mask is propagated."""
@@ -94,10 +103,8 @@ def fit_prompt(prompt: SlicePrompt, shape: tuple[int, ...]) -> SlicePrompt:
         known, in order and inside the volume.
 
     Raises:
-        CaseError: there is no box, or one lies outside, or outside of the range.
+        CaseError: a box lies outside of the volume, or of its own range.
     """
-    if all(box.subtract for box in prompt.boxes):
-        raise CaseError("an object has no box that is not subtracted; expected at least one")
     boxes = tuple(_fit_box(box, shape) for box in prompt.boxes)
     size = shape[AXES.index(prompt.axis)]
     first, last = prompt.first, prompt.last

@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from litemedsam_jax.weights import pickle_reader
+from litemedsam_jax import pickle_reader
+from litemedsam_jax.pickle_reader import Name, Refused, State
 from litemedsam_jax.weights.errors import CheckpointError, replacing
-from litemedsam_jax.weights.pickle_reader import Name, Refused, State
 
 _ELEMENT_TYPES = {
     "DoubleStorage": "<f8",

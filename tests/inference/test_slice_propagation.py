@@ -101,9 +101,8 @@ def test_a_volume_encoded_along_another_axis_is_refused():
     ],
 )
 def test_prompts_that_do_not_fit_are_refused(boxes, message):
-    prompt = SlicePrompt(tuple(boxes), 6, 12)
     with pytest.raises(CaseError, match=message):
-        _masks(_cylinder(6, 12), prompt)
+        _masks(_cylinder(6, 12), SlicePrompt(tuple(boxes), 6, 12))
     with pytest.raises(CaseError, match="axis 'a'"):
         SliceBox(1, BOX, "a")
 

@@ -162,7 +162,7 @@ def calls(canary: Path) -> list[object]:
         Call(Named("builtins", "bytearray"), 1 << 40),
         Call(Named("runpy", "run_path"), str(canary)),
         Call(Named("os", "execv"), "/bin/touch", ["touch", str(canary)]),
-        Call(Named("litemedsam_jax.weights.pickle_reader", "read_pickle"), b"."),
+        Call(Named("litemedsam_jax.pickle_reader", "read_pickle"), b"."),
     ]
 
 

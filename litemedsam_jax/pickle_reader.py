@@ -1,4 +1,4 @@
-"""Reads the pickles inside PyTorch checkpoints without executing anything.
+"""Reads the pickles of PyTorch checkpoints and of NumPy's object arrays, executing nothing.
 
 Python's own unpickler calls what the file names, and even restricted it can be made to allocate
 without bound. This one is an interpreter of the opcodes that checkpoints are made of; what a
