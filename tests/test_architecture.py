@@ -51,6 +51,9 @@ ROOMS = {
 CONFINED = {
     "torch": {"weights/torch_file.py"},  # to write .pth, nothing else
     "SimpleITK": {"imaging"},
+    "nibabel": {"imaging"},
+    "pydicom": {"imaging"},
+    "highdicom": {"imaging"},
     "flax": {"models", "training"},
     "jax": {"models", "training", "engine", "weights/state_dict.py", "commands/compile.py"},
     "optax": {"training"},
@@ -122,7 +125,10 @@ from litemedsam_jax.cli import main
 status = main(sys.argv[1:], command="segment")
 print(json.dumps({"status": status, "modules": sorted({n.split(".")[0] for n in sys.modules})}))
 """
-NEVER = {"torch", "optax", "orbax", "grain", "matplotlib", "SimpleITK", "pandas", "scipy", "tqdm"}
+NEVER = {
+    "torch", "optax", "orbax", "grain", "matplotlib", "SimpleITK", "nibabel", "pydicom", "pandas",
+    "scipy", "tqdm",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

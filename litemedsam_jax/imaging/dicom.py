@@ -1,170 +1,184 @@
-"""DICOM series as volumes (SimpleITK), and masks as DICOM SEG objects (highdicom)."""
+"""DICOM images as volumes: slices checked one by one, values as their own headers scale them."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
+import pydicom
 
-from litemedsam_jax.files import replacing
+from litemedsam_jax.imaging.dicom_files import DicomFile, image_files, read_data_set
+from litemedsam_jax.imaging.dicom_frames import Frame, arrange, frames_of
+from litemedsam_jax.imaging.geometry import Geometry
+
+_MOST_VOXELS = 1 << 31
+# Projections: MONOCHROME1 says that they are stored as negatives.
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_PROJECTIONS = ("CR", "DX", "XA", "RF", "MG", "IO", "PX", "RG")
 
 
-def read_series(path: Path) -> sitk.Image:
-    """Reads a folder's one series in spatial order, or a single DICOM file (rescaled values).
+@dataclass(frozen=True)
+class DicomImage:
+    """A series as a volume.
 
-    Raises ValueError where a file is broken, slices are missing or there are several series.
+    Attributes:
+        array: (D, H, W) values, whole numbers where all slopes are, else float32; or uint8
+            (1, H, W, 3) for one image in colour.
+        geometry: Flat where the one image does not say where it lies.
+        modality: CT, MR, PT, ...; None where the file does not say.
+        frames: The slices in their order.
+        notes: What its reader should know.
     """
-    if path.is_file():
-        return _execute(sitk.ImageFileReader(), str(path), path)  # a slice, or a multi-frame object
-    files = _series_files(path)
-    _check_slices(files, path)
-    return _execute(sitk.ImageSeriesReader(), files, path)
+
+    array: np.ndarray
+    geometry: Geometry
+    modality: str | None
+    frames: tuple[Frame, ...]
+    notes: tuple[str, ...] = ()
 
 
-def _series_files(folder: Path) -> tuple[str, ...]:
-    """The files of the folder's one series, in the order of their slices."""
-    warned = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # it would say less well what is said here
+def read_dicom(path: Path) -> DicomImage:
+    """Reads a folder's one series, or one file (a slice, a 2D image, or many frames).
+
+    Raises:
+        ValueError: A file is damaged, or the slices are not one straight, even, complete volume.
+    """
+    files, frames, geometry = read_layout(path)
+    about = files[0].header
+    modality = str(about.get("Modality") or "").strip().upper() or None
+    colour = [file for file in files if int(file.header.get("SamplesPerPixel") or 1) != 1]
+    palette = str(about.get("PhotometricInterpretation") or "").strip() == "PALETTE COLOR"
+    if (colour or palette) and len(frames) > 1:
+        raise ValueError(
+            f"{(colour or files)[0].path}: is one of {len(frames)} images in colour, which are no "
+            "volume; write the one you mean to a file of its own (PNG, or DICOM of one frame)"
+        )
+    notes: tuple[str, ...] = ()
+    if geometry.flat:
+        notes = ("it does not say where it lies in the patient; masks lie on its pixels",)
+    if colour or palette:
+        return DicomImage(_colour(files[0]), geometry, modality, tuple(frames), notes)
+    voxels = geometry.size[0] * geometry.size[1] * geometry.size[2]
+    if voxels > _MOST_VOXELS:
+        raise ValueError(f"{path}: has {voxels} voxels; the limit is {_MOST_VOXELS}")
+    array = _values(frames)
+    negative = str(about.get("PhotometricInterpretation") or "").strip() == "MONOCHROME1"
+    if negative and modality in _PROJECTIONS and len(frames) == 1:
+        array = array.max() + array.min() - array
+    return DicomImage(array, geometry, modality, tuple(frames), notes)
+
+
+def read_layout(path: Path) -> tuple[list[DicomFile], list[Frame], Geometry]:
+    """A series' files, its slices in their order, and the grid that they fill.
+
+    Raises:
+        ValueError: See `read_dicom`.
+    """
+    files = image_files(path)
+    frames, geometry = arrange([frame for file in files for frame in frames_of(file)], path)
+    return files, frames, geometry
+
+
+def _values(frames: Sequence[Frame]) -> np.ndarray:
+    """(D, H, W), every slice by its own slope and intercept."""
+    whole = all(f.slope == int(f.slope) and f.intercept == int(f.intercept) for f in frames)
+    columns, rows = frames[0].size
+    volume = np.empty((len(frames), rows, columns), np.int32 if whole else np.float32)
+    open_path, stored, scaled = None, np.empty(0), False
+    for frame, out in zip(frames, volume, strict=True):
+        if frame.path != open_path:
+            same = {(f.slope, f.intercept) for f in frames if f.path == frame.path}
+            stored, scaled = _stored(frame, len(same) == 1)
+            open_path = frame.path
+        pixels = stored[frame.index]
+        if scaled:
+            out[...] = pixels
+        elif whole:
+            out[...] = pixels.astype(np.int64) * int(frame.slope) + int(frame.intercept)
+        else:
+            out[...] = pixels * frame.slope + frame.intercept
+    if whole:
+        low, high = int(volume.min()), int(volume.max())
+        if low >= -32768 and high <= 32767:
+            return volume.astype(np.int16 if low < 0 or high > 255 else np.uint8)
+    return volume
+
+
+def _stored(frame: Frame, one_slope: bool) -> tuple[np.ndarray, bool]:
+    """A file's numbers (frames, rows, columns), and whether they are scaled already.
+
+    SimpleITK decodes every compression, but scales by the file's one slope; pydicom leaves numbers
+    as they are stored.
+    """
+    path = frame.path
     try:
-        series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            data = read_data_set(path, pixels=True)
+            if not any(name in data for name in _PIXELS):
+                raise EOFError("the file ends before its pixels")
+            lut = bool(data.get("ModalityLUTSequence"))
+            if not lut and _is_compressed(data) and one_slope:
+                return _as_frames(_by_itk(path), frame), True
+            pixels = data.pixel_array
+            pixels = pydicom.pixels.apply_modality_lut(pixels, data) if lut else pixels
+            return _as_frames(pixels, frame), lut
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged pixels fail in many ways inside pydicom
+        told = " ".join(str(error).split())[:150]
+        raise ValueError(
+            f"{path}: its pixels are truncated or damaged ({told}); copy it again"
+        ) from None
+
+
+def _is_compressed(data: Any) -> bool:
+    return bool(data.file_meta.TransferSyntaxUID.is_encapsulated)
+
+
+def _by_itk(path: Path) -> np.ndarray:
+    import SimpleITK as sitk
+
+    from litemedsam_jax.imaging.itk_files import reason
+
+    warned = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        return sitk.GetArrayFromImage(sitk.ReadImage(str(path), imageIO="GDCMImageIO"))
+    except RuntimeError as error:
+        raise ValueError(reason(error)) from None
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(warned)
-    if not series:
-        raise ValueError(
-            f"{folder}: holds no DICOM image that can be read (damaged files, or reports and plans "
-            "instead of images); copy the series again"
-        )
-    if len(series) != 1:
-        raise ValueError(
-            f"{folder}: holds {len(series)} readable DICOM series; expected one. "
-            "Put each series in a folder of its own"
-        )
-    files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
-    read = {Path(name).name for name in files}
-    broken = [f for f in sorted(folder.glob("*.dcm")) if f.name not in read]
-    if broken:
-        raise ValueError(
-            f"{broken[0]}: cannot be read as a slice of the series ({len(broken)} such files); "
-            "copy the series again, or take these files out"
-        )
-    return files
 
 
-def reason(error: RuntimeError) -> str:
-    """The sentence of an ITK exception; the rest is its source lines."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1].split("ERROR:")[-1].strip() if lines else "unknown reason"
+def _as_frames(pixels: np.ndarray, frame: Frame) -> np.ndarray:
+    columns, rows = frame.size
+    return np.reshape(pixels, (frame.frames, rows, columns))
 
 
-def _execute(reader, names, path: Path) -> sitk.Image:
-    if isinstance(names, str):
-        reader.SetFileName(names)
-    else:
-        reader.SetFileNames(names)
+def _colour(file: DicomFile) -> np.ndarray:
+    """(1, H, W, 3) uint8."""
+    from pydicom.pixels import apply_color_lut, pixel_array
+
     try:
-        return reader.Execute()
-    except RuntimeError as error:
-        raise ValueError(f"{path}: cannot be read as DICOM ({reason(error)})") from None
-
-
-def _check_slices(files: tuple[str, ...], folder: Path) -> None:
-    """Missing slices would silently stretch the volume: SimpleITK only warns of them."""
-    reader = sitk.ImageFileReader()
-    places = []
-    for name in files:
-        reader.SetFileName(name)
-        try:
-            reader.ReadImageInformation()
-        except RuntimeError as error:
-            raise ValueError(f"{name}: cannot be read as DICOM ({reason(error)})") from None
-        normal = np.reshape(reader.GetDirection(), (3, 3))[:, 2]
-        places.append(float(normal @ np.asarray(reader.GetOrigin())))
-    steps = np.abs(np.diff(places))
-    if len(steps) and steps.max() - steps.min() > 0.1 * max(float(np.median(steps)), 1e-6):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            data = read_data_set(file.path, pixels=True)
+            if str(data.get("PhotometricInterpretation")).strip() == "PALETTE COLOR":
+                pixels = apply_color_lut(data.pixel_array, data)
+                if pixels.dtype == np.uint16:
+                    pixels = (pixels >> 8).astype(np.uint8)
+            else:
+                pixels = pixel_array(data)  # YBR becomes RGB
+    except Exception as error:  # as above
+        told = " ".join(str(error).split())[:150]
         raise ValueError(
-            f"{folder}: the slices are {steps.min():.2f} to {steps.max():.2f} mm apart; slices are "
-            "missing or two series are mixed. Complete the series, or resample it first"
-        )
-
-
-def write_dicom_seg(
-    series: Path, labels: np.ndarray, path: Path, names: Mapping[int, str] | None = None
-) -> None:
-    """Writes labels (D, H, W) of a series as a DICOM SEG object, one binary segment a label.
-
-    series: the folder that the volume was read from. names: of labels, for the segments. Empty
-    masks cannot be such an object. Raises ValueError.
-    """
-    import highdicom
-
-    if not labels.any():
-        raise ValueError(f"{path}: the masks are empty; DICOM SEG needs at least one segment")
-    present = [int(label) for label in np.unique(labels) if label]
-    described = _segments([(names or {}).get(label, f"label {label}") for label in present])
-    masks = np.stack([labels == label for label in present], axis=-1).astype(np.uint8)
-    sources = [_headers(name) for name in _series_files(series)]
-    with warnings.catch_warnings():
-        # The library tells of optional attributes that the scanner left out.
-        warnings.simplefilter("ignore")
-        made = highdicom.seg.Segmentation(
-            source_images=sources,
-            pixel_array=masks,
-            segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
-            segment_descriptions=described,
-            series_instance_uid=highdicom.UID(),
-            series_number=900,
-            sop_instance_uid=highdicom.UID(),
-            instance_number=1,
-            manufacturer="LiteMedSAM-JAX",
-            manufacturer_model_name="litemedsam segment",
-            software_versions="1",
-            device_serial_number="0",
-        )
-    with replacing(path) as beside:
-        made.save_as(beside)
-
-
-def _segments(names: Sequence[str]) -> list:
-    """What DICOM SEG says of each segment, in the order of their names."""
-    import highdicom
-    from pydicom.sr.codedict import codes
-
-    algorithm = highdicom.AlgorithmIdentificationSequence(
-        name="LiteMedSAM-JAX", version="1", family=codes.DCM.ArtificialIntelligence
-    )
-    return [
-        highdicom.seg.SegmentDescription(
-            segment_number=number,
-            segment_label=name,
-            segmented_property_category=codes.SCT.AnatomicalStructure,
-            segmented_property_type=codes.SCT.AnatomicalStructure,
-            algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.SEMIAUTOMATIC,
-            algorithm_identification=algorithm,
-        )
-        for number, name in enumerate(names, start=1)
-    ]
-
-
-def _headers(name: str):
-    """A slice's data elements; what an anonymiser emptied is filled in, as viewers do.
-
-    Names of instances stand in the file's own header too; those of study and series are made from
-    the frame of reference, so that they are the same for every slice and every run.
-    """
-    import pydicom
-
-    data = pydicom.dcmread(name, stop_before_pixels=True)
-    data.SOPClassUID = data.get("SOPClassUID") or data.file_meta.MediaStorageSOPClassUID
-    data.SOPInstanceUID = data.get("SOPInstanceUID") or data.file_meta.MediaStorageSOPInstanceUID
-    frame = data.get("FrameOfReferenceUID")
-    if not frame:
+            f"{file.path}: its colours cannot be read ({told}); export it as PNG"
+        ) from None
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise ValueError(
-            f"{name}: has no FrameOfReferenceUID, so a DICOM SEG object could not say where its "
-            "masks lie; leave out --dicom-seg"
+            f"{file.path}: holds {pixels.dtype} {pixels.shape}; expected one RGB image of 8 bits"
         )
-    for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
-        if not data.get(keyword):
-            made = pydicom.uid.generate_uid(entropy_srcs=[frame, keyword])
-            setattr(data, keyword, made)
-    return data
+    return pixels[None]

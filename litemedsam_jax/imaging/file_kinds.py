@@ -1,8 +1,9 @@
-"""What a file is and what its case is called, from its name."""
+"""What a file is and what its case is called: from its name; DICOM, from how it begins."""
 
 from pathlib import Path
 
-VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+NIFTI_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img")
+VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".nhdr", ".mha", ".mhd")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 SUFFIXES = (".npz", *VOLUME_SUFFIXES, *PICTURE_SUFFIXES, ".dcm")
 
@@ -24,11 +25,7 @@ def kind_of(path: str | Path) -> str | None:
     path = Path(path)
     suffix = suffix_of(path)
     if path.is_dir():
-        try:
-            files = sorted(path.iterdir())[:5]
-        except OSError:  # not ours to read: no case, but no reason to leave its neighbours
-            return None
-        return "dicom" if any(map(looks_like_dicom, files)) else None
+        return "dicom" if _holds_series(path) else None
     if suffix in VOLUME_SUFFIXES:
         return "volume"
     if suffix in PICTURE_SUFFIXES:
@@ -38,15 +35,46 @@ def kind_of(path: str | Path) -> str | None:
     return "dicom" if suffix == ".dcm" or looks_like_dicom(path) else None
 
 
+def _holds_series(folder: Path) -> bool:
+    """Whether a folder is a DICOM series, or a CD of one, rather than a folder of cases.
+
+    Viewers, notes, 2D images and labels may lie beside the slices, but no more than there are.
+    """
+    try:
+        files = [path for path in folder.iterdir() if path.is_file()]
+    except OSError:  # not ours to read: no case, but no reason to leave its neighbours
+        return False
+    kinds = [suffix_of(path) for path in files]
+    others = sum(kind not in ("", ".dcm") for kind in kinds)
+    slices = 0
+    for path, kind in zip(files, kinds, strict=True):
+        slices += kind in ("", ".dcm") and looks_like_dicom(path)
+        if slices > others:
+            return True
+    return False
+
+
 def looks_like_dicom(path: Path) -> bool:
-    """Whether the file bears DICOM's mark; such files often have no suffix."""
+    """Whether the file begins as DICOM does, with its mark or without; many have no suffix."""
     try:
         if not path.is_file():
             return False
         with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
+            head = file.read(132)
     except OSError:  # whoever opens it because of its suffix will tell
         return False
+    return head[128:] == b"DICM" or _begins_with_data_element(head)
+
+
+def _begins_with_data_element(head: bytes) -> bool:
+    """A file without preamble begins with its first data element: (0002,xxxx) or (0008,xxxx)."""
+    if len(head) < 16 or head[:2] not in (b"\x02\x00", b"\x08\x00"):
+        return False
+    element = int.from_bytes(head[2:4], "little")
+    if element > 0x18:
+        return False
+    explicit = head[4:6] in (b"UL", b"OB", b"UI", b"CS", b"SH", b"DA", b"TM", b"AE")
+    return explicit or int.from_bytes(head[4:8], "little") <= 128
 
 
 def cases_in(folder: str | Path) -> list[Path]:
@@ -59,8 +87,10 @@ def cases_in(folder: str | Path) -> list[Path]:
         raise FileNotFoundError(f"{folder}: there is no such file or folder")
     if folder.is_file() or kind_of(folder) == "dicom":
         return [folder]
-    found = (p for p in folder.iterdir() if not p.name.startswith("."))
-    return sorted(p for p in found if kind_of(p) is not None)
+    entries = {path for path in folder.iterdir() if not path.name.startswith(".")}
+    halves = {path for path in entries if path.name.endswith(".img")}  # of a .hdr
+    entries -= {path for path in halves if path.with_suffix(".hdr") in entries}
+    return sorted(path for path in entries if kind_of(path) is not None)
 
 
 def modality_of(case: str) -> str:

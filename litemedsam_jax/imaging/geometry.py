@@ -1,6 +1,6 @@
 """Grids in the patient: where voxels lie."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,8 +12,15 @@ SAME_PLACE = 0.05
 class Geometry:
     """Where a grid lies in the patient (millimetres, LPS, as in DICOM), in x, y, z order.
 
-    size: voxels. spacing: mm. origin: centre of voxel (0, 0, 0). direction: 3x3 cosines, by rows.
-    flat: the file itself is two-dimensional, and the volume's one slice stands for it.
+    Attributes:
+        size: Voxels.
+        spacing: In mm.
+        origin: Centre of voxel (0, 0, 0).
+        direction: 3x3 cosines, by rows.
+        flat: The file itself is two-dimensional, and the volume's one slice stands for it.
+        other: Where the file's other statement puts the same voxels, if it differs (a NIfTI's
+            qform beside its sform).
+        nifti: The NIfTI header that says so, whose statements a label file repeats.
     """
 
     size: tuple[int, int, int]
@@ -21,6 +28,8 @@ class Geometry:
     origin: tuple[float, float, float]
     direction: tuple[float, ...]
     flat: bool = False
+    other: "Geometry | None" = field(default=None, compare=False)
+    nifti: bytes | None = field(default=None, compare=False, repr=False)
 
     def to_index(self, points: np.ndarray) -> np.ndarray:
         """Physical points (N, 3) in mm (LPS) to continuous voxel indices x, y, z."""
@@ -49,6 +58,12 @@ class Geometry:
             return False
         shift = np.abs(self.corners() - other.corners()).max()
         return bool(shift <= SAME_PLACE * min(self.spacing))
+
+    def meant_by(self, other: "Geometry") -> bool:
+        """Whether a file on the grid `other` was drawn on this one, by any of their statements."""
+        mine = [self, *([self.other] if self.other else [])]
+        theirs = [other, *([other.other] if other.other else [])]
+        return any(one.same_as(two) for one in mine for two in theirs)
 
 
 def geometry_arrays(geometry: Geometry) -> dict[str, np.ndarray]:

@@ -5,6 +5,7 @@ SimpleITK and Pillow are imported only for the files that need them.
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from litemedsam_jax.imaging.case import Case, make_case
 from litemedsam_jax.imaging.errors import CaseError
 from litemedsam_jax.imaging.geometry import Geometry
 from litemedsam_jax.imaging.intensity import IntensityOptions, to_uint8
+
+if TYPE_CHECKING:
+    from litemedsam_jax.imaging.volumes import Volume
 
 # What people put at the end of an image's name and leave out of its mask's, or exchange.
 _IMAGE_ENDINGS = ("_0000", "_image", "_img", "_images")
@@ -95,34 +99,43 @@ def _read(path: Path, options: FileOptions) -> ImageCase:
             f"{path}: is no image file; expected one of {', '.join(file_kinds.SUFFIXES)}"
         )
     source = find_boxes(path, options.boxes)
-    if kind == "picture":
-        from litemedsam_jax.imaging import images_2d
+    return (_read_2d if kind == "picture" else _read_volume)(path, name, source, options)
 
-        notes: list[str] = []
-        image = images_2d.read_image(path, notes=notes)
-        prompts = _prompts(source, path, options, image.shape[:2], None)
-        if prompts.boxes.shape[1] != 4:
-            raise ValueError(f"{source}: a picture's boxes have 4 numbers, these have 6")
-        case = make_case(name, image, boxes=prompts.boxes)
-        case = replace(case, warnings=(*notes, *prompts.notes, *case.warnings))
-        return ImageCase(path, case, prompts.labels)
+
+def _read_2d(path: Path, name: str, source: Path, options: FileOptions) -> ImageCase:
+    from litemedsam_jax.imaging import images_2d
+
+    notes: list[str] = []
+    image = images_2d.read_image(path, notes=notes)
+    prompts = _prompts(source, path, options, image.shape[:2], None)
+    if prompts.boxes.shape[1] != 4:
+        raise ValueError(f"{source}: a picture's boxes have 4 numbers, these have 6")
+    case = make_case(name, image, boxes=prompts.boxes)
+    case = replace(case, warnings=(*notes, *prompts.notes, *case.warnings))
+    return ImageCase(path, case, prompts.labels)
+
+
+def _read_volume(path: Path, name: str, source: Path, options: FileOptions) -> ImageCase:
     from litemedsam_jax.imaging import volumes
 
     volume = volumes.read_volume(path)
-    intensity = options.intensity
-    guesses: tuple[str, ...] = ()
-    if intensity.modality == "auto" and volume.array.ndim == 3:
-        intensity, guesses = _guess(volume.array, intensity)
-    try:
-        image = to_uint8(volume.array, intensity) if volume.array.ndim == 3 else volume.array
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+    image, notes = _grey_levels(volume, path, options.intensity)
     geometry = volume.geometry
     prompts = _prompts(source, path, options, image.shape[:3], geometry)
-    boxes = _with_slices(prompts.boxes, image)
-    case = make_case(name, image, np.array(geometry.spacing), boxes=boxes)
-    warnings = (*guesses, *prompts.notes, *case.warnings)
-    case = replace(case, warnings=warnings, direction=np.array(geometry.direction))
+    boxes = prompts.boxes
+    flat = len(image) == 1 and (geometry.flat or boxes.shape[1] == 4)
+    if flat:  # a 2D image, whatever its file is
+        image, boxes = image[0], boxes[:, [0, 1, 3, 4]] if boxes.shape[1] == 6 else boxes
+    elif boxes.shape[1] == 4:
+        raise ValueError(
+            f"{source}: a volume's boxes have 6 numbers (with z_min and z_max), these have 4"
+        )
+    case = make_case(name, image, None if flat else np.array(geometry.spacing), boxes=boxes)
+    case = replace(
+        case,
+        warnings=(*volume.notes, *notes, *prompts.notes, *case.warnings),
+        direction=None if flat else np.array(geometry.direction),
+    )
     return ImageCase(path, case, prompts.labels, geometry)
 
 
@@ -185,75 +198,89 @@ def _prompts(
 
         rows = box_files.read_boxes(source, file_kinds.stem_of(path), geometry, options.units)
         return _Prompts(rows, np.arange(1, len(rows) + 1))
-    mask, notes = _read_mask(source, geometry, options)
+    maps, notes = _label_maps(source, geometry, options)
     if geometry is None:
         from litemedsam_jax.imaging import images_2d
 
-        images_2d.check_same_size(mask, shape, source, path)
-    return _boxes_of_mask(mask, notes, source, options)
+        images_2d.check_same_size(maps[0], shape, source, path)
+    return _boxes_of_masks(maps, notes, source, options)
 
 
-def _read_mask(
+def _label_maps(
     source: Path, geometry: Geometry | None, options: FileOptions
-) -> tuple[np.ndarray, list[str]]:
-    """Labels on the image's grid, and a note where some of them have no place on it."""
+) -> tuple[list[np.ndarray], list[str]]:
+    """Labels on the image's grid, segments that overlap apart; what has no place on it."""
     if geometry is None:
         from litemedsam_jax.imaging import label_images
 
         notes: list[str] = []
-        return label_images.read_mask(source, notes=notes), notes
+        return [label_images.read_mask(source, notes=notes)], notes
     from litemedsam_jax.imaging import volumes
     from litemedsam_jax.imaging.labels import outside_message, voxels_outside
 
-    labels = volumes.read_labels(source)
-    mask = volumes.place_labels(labels, geometry, source, options.mask_grid)
-    outside = {}
+    layers = volumes.read_label_layers(source)
+    maps = [volumes.place_labels(one, geometry, source, options.mask_grid) for one in layers]
+    outside: dict[int, int] = {}
     if options.mask_grid != "index":
-        outside = voxels_outside(labels.array, labels.geometry, geometry)
-    return mask, [f"{source}: {outside_message(outside)}"] if outside else []
+        for layer in layers:
+            outside |= voxels_outside(layer.array, layer.geometry, geometry)
+    return maps, [f"{source}: {outside_message(outside)}"] if outside else []
 
 
-def _boxes_of_mask(
-    mask: np.ndarray, notes: list[str], source: Path, options: FileOptions
+def _boxes_of_masks(
+    maps: list[np.ndarray], notes: list[str], source: Path, options: FileOptions
 ) -> _Prompts:
     from litemedsam_jax.imaging.boxes import boxes_of_labels, objects_of
-    from litemedsam_jax.imaging.labels import absent_labels
 
-    present = ", ".join(map(str, np.unique(mask[mask > 0]).tolist()[:8])) or "none, it is empty"
+    held = sorted({int(label) for mask in maps for label in np.unique(mask) if label})
+    present = ", ".join(map(str, held[:8])) or "none, it is empty"
     if options.labels:
         from litemedsam_jax.imaging.masks import keep_labels
 
-        if absent := absent_labels(mask, options.labels):
+        if absent := sorted(set(options.labels) - set(held)):
             named = ", ".join(map(str, absent))
             notes.append(f"{source}: holds no label {named} of --labels (it has: {present})")
-        mask = keep_labels(mask, options.labels)
-    objects, owners = objects_of(mask, options.boxes_per)
-    boxes, numbers = boxes_of_labels(objects)
-    if not len(boxes):
+        maps = [keep_labels(mask, options.labels) for mask in maps]
+    boxes, labels = [], []
+    for mask in maps:
+        objects, owners = objects_of(mask, options.boxes_per)
+        rows, numbers = boxes_of_labels(objects)
+        boxes.append(rows)
+        labels.append(owners[numbers - 1])
+    if not sum(map(len, boxes)):
         raise ValueError(
             f"{source}: the mask holds no label to box (it has: {present}); expected at least one"
             f"{' of those that --labels names' if options.labels else ''}"
         )
-    return _Prompts(boxes, owners[numbers - 1], tuple(notes))
+    return _Prompts(np.concatenate(boxes), np.concatenate(labels), tuple(notes))
 
 
-def _guess(
-    array: np.ndarray, options: IntensityOptions
-) -> tuple[IntensityOptions, tuple[str, ...]]:
-    """CT holds air at -1000; nothing else reaches that far down."""
-    low = float(np.nanmin(array)) if array.size else 0.0
-    modality, told = "other", "no CT, 0.5 to 99.5 percentiles"
-    if low <= -500:
-        modality, told = "CT", f"CT, window {options.level:g}/{options.width:g}"
-    note = f"values from {low:g}: taken as {told} (--modality says otherwise)"
+def _grey_levels(
+    volume: "Volume", path: Path, options: IntensityOptions
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The volume as uint8, and what was guessed for it."""
+    array = volume.array
+    bytes_of_2d = volume.geometry.flat and array.dtype == np.uint8
+    if array.ndim == 4 or (bytes_of_2d and options.modality == "auto"):
+        return array, ()
+    notes: tuple[str, ...] = ()
+    if options.modality == "auto":
+        options, notes = _guess(volume, options)
+    try:
+        return to_uint8(array, options), notes
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _guess(volume: "Volume", options: IntensityOptions) -> tuple[IntensityOptions, tuple[str, ...]]:
+    """By the file's word; where it has none: CT holds air at -1000, nothing else reaches there."""
+    if volume.modality is not None and volume.modality not in ("OT", "SC", "SEG"):
+        modality, why = volume.modality, f"its file says {volume.modality}"
+    else:
+        low = float(np.nanmin(volume.array)) if volume.array.size else 0.0
+        modality, why = "CT" if low <= -500 else "other", f"values from {low:g}"
+    used = "no CT, 0.5 to 99.5 percentiles"
+    if modality == "CT":
+        used = f"CT, window {options.level:g}/{options.width:g}"
+    note = f"{why}: taken as {used} (--modality says otherwise)"
     return replace(options, modality=modality), (note,)
-
-
-def _with_slices(boxes: np.ndarray, imgs: np.ndarray) -> np.ndarray:
-    """A volume of one slice may have a picture's boxes."""
-    if boxes.shape[1] == 6:
-        return boxes
-    if len(imgs) > 1:
-        raise ValueError("a volume's boxes have 6 numbers (with z_min and z_max), these have 4")
-    flat = np.zeros((len(boxes), 1))
-    return np.concatenate([boxes[:, :2], flat, boxes[:, 2:], flat], axis=1)

@@ -8,6 +8,8 @@ import numpy as np
 
 _PERCENTILES = (0.5, 99.5)
 _TABLE = 1 << 16
+# What corners share is background if at least this part of the voxels has it.
+_BACKGROUND_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -15,7 +17,10 @@ class IntensityOptions:
     """How values become grey levels.
 
     modality: "CT" is windowed (level, width in HU); anything else is clipped to the 0.5 and 99.5
-    percentiles of its values above zero, and what was exactly 0 stays 0.
+    percentiles of its values without the background, which becomes 0. Background is 0 where no
+    value lies below, as in the reference; under `window`, where some do (normalised images) or all
+    values lie above, it is the value that the volume's corners share, else the lowest, so that a
+    constant added to an image changes nothing.
     scaling: `window` maps the limits to 0 and 255, rounding, so that one HU is one grey level in
     every case; `reference` maps the clipped data's own extremes, truncating, as the reference
     does. fill_nan: the value that stands for NaN and infinities; None refuses them.
@@ -40,7 +45,8 @@ def to_uint8(array: np.ndarray, options: IntensityOptions) -> np.ndarray:
     """
     array = _finite(array, options.fill_nan)
     lowest, highest = array.min(), array.max()
-    low, high = _limits(array, options)
+    background = _background(array, lowest, options)
+    low, high = _limits(array, background, options)
     if options.scaling == "reference":
         low, high = float(np.clip(lowest, low, high)), float(np.clip(highest, low, high))
     if not high > low:
@@ -48,20 +54,20 @@ def to_uint8(array: np.ndarray, options: IntensityOptions) -> np.ndarray:
     if array.dtype.kind in "iu" and int(highest) - int(lowest) < _TABLE:
         # Scanners store few different values: each is computed once, then looked up.
         values = np.arange(int(lowest), int(highest) + 1)
-        table = _grey_levels(values, low, high, options)
+        table = _grey_levels(values, low, high, background, options)
         return _by_slice(array, lambda part: table[part.astype(np.intp) - int(lowest)])
-    return _by_slice(array, lambda part: _grey_levels(part, low, high, options))
+    return _by_slice(array, lambda part: _grey_levels(part, low, high, background, options))
 
 
 def _grey_levels(
-    values: np.ndarray, low: float, high: float, options: IntensityOptions
+    values: np.ndarray, low: float, high: float, background: float, options: IntensityOptions
 ) -> np.ndarray:
     # float64 like the reference: truncation makes the last bit visible.
     scaled = (np.clip(values.astype(np.float64), low, high) - low) / (high - low) * 255.0
     if options.scaling == "window":
         scaled = np.round(scaled)
     if options.modality != "CT":
-        scaled[values == 0] = 0
+        scaled[values == background] = 0
     return scaled.astype(np.uint8)
 
 
@@ -76,13 +82,23 @@ def _by_slice(array: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -
     return result
 
 
-def _limits(array: np.ndarray, options: IntensityOptions) -> tuple[float, float]:
+def _background(array: np.ndarray, lowest: float, options: IntensityOptions) -> float:
+    if options.modality == "CT" or options.scaling == "reference" or lowest == 0:
+        return 0.0
+    corners = array[np.ix_(*([0, -1] for _ in array.shape))].ravel()
+    if (corners == corners[0]).all() and (array == corners[0]).mean() >= _BACKGROUND_SHARE:
+        return float(corners[0])
+    return float(lowest)
+
+
+def _limits(array: np.ndarray, background: float, options: IntensityOptions) -> tuple[float, float]:
     if options.modality == "CT":
         return options.level - options.width / 2, options.level + options.width / 2
-    positive = array[array > 0]
-    if not positive.size:  # nothing to take percentiles of: the values' own range
+    reference = background == 0 and (options.scaling == "reference" or array.min() == 0)
+    object_values = array[array > 0] if reference else array[array != background]
+    if not object_values.size:  # nothing to take percentiles of: the values' own range
         return float(array.min()), float(array.max())
-    low, high = np.percentile(positive, _PERCENTILES)
+    low, high = np.percentile(object_values, _PERCENTILES)
     return float(low), float(high)
 
 

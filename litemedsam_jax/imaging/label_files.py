@@ -20,6 +20,7 @@ def output_name(path: str | Path) -> str:
     if kind == "picture":
         return f"{file_kinds.stem_of(path)}.png"
     one_file = {".nhdr": ".nrrd", ".mhd": ".mha", ".dcm": ".nii.gz", "": ".nii.gz"}
+    one_file |= {".hdr": ".nii.gz", ".img": ".nii.gz"}
     return file_kinds.stem_of(path) + one_file.get(suffix, suffix)
 
 
@@ -58,9 +59,15 @@ def _write(image: ImageCase, labels: np.ndarray, folder: Path, dicom_seg: bool) 
         return path
     from litemedsam_jax.imaging import volumes
 
-    volumes.write_volume(path, labels, image.geometry)
-    if dicom_seg and image.path.is_dir():
-        from litemedsam_jax.imaging import dicom
+    if labels.ndim == 2:  # of a volume's one slice
+        labels = labels[None]
+    if dicom_seg and file_kinds.kind_of(image.path) == "dicom":
+        from litemedsam_jax.imaging import dicom_seg as segmentations
 
-        dicom.write_dicom_seg(image.path, labels, folder / f"{image.case.name}.dcm")
+        seg = folder / f"{image.case.name}.dcm"
+        if seg.resolve() == image.path.resolve():
+            raise ValueError(f"{seg}: the masks would replace the image; give another folder")
+        segmentations.write_dicom_seg(image.path, labels, seg)
+    # Last: where it is, the case is done.
+    volumes.write_volume(path, labels, image.geometry)
     return path

@@ -1,47 +1,107 @@
 """Volumes as SimpleITK reads them: NIfTI, NRRD, MHA/MHD, DICOM; label volumes on their grids."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 from litemedsam_jax.files import replacing
-from litemedsam_jax.imaging import dicom, file_kinds, nifti_check
+from litemedsam_jax.imaging import file_kinds, itk_files
 from litemedsam_jax.imaging.geometry import SAME_PLACE, Geometry
 
 
 @dataclass(frozen=True)
 class Volume:
-    """array: (D, H, W), or (D, H, W, 3) for colour, in the file's values; with its geometry."""
+    """Values with their place.
+
+    Attributes:
+        array: (D, H, W), or (D, H, W, 3) for colour, in the file's values.
+        geometry: Where it lies.
+        modality: What a DICOM file says: CT, MR, ...; None where nothing is said.
+        notes: What its reader should know.
+    """
 
     array: np.ndarray
     geometry: Geometry
+    modality: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def read_volume(path: str | Path) -> Volume:
-    """Reads a volume file or a DICOM series (folder or one of its files).
+    """Reads a volume file, a DICOM series (its folder), or one DICOM file.
 
-    A two-dimensional file becomes one slice; infinities in NIfTI files come out as NaN. Raises
-    ValueError, saying what to do, on anything that is not one grey or RGB volume, and
-    FileNotFoundError.
+    A two-dimensional file becomes one slice; NaN and infinities stay.
+
+    Raises:
+        ValueError: It is not one grey or RGB volume; the message says what to do.
+        FileNotFoundError: There is no such file.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: there is no such file or folder")
-    image = dicom.read_series(path) if file_kinds.kind_of(path) == "dicom" else _read_image(path)
-    volume = _as_volume(image, path)
-    if file_kinds.suffix_of(path) in (".nii", ".nii.gz"):
-        hidden = nifti_check.unusable_values(path)
-        if hidden.size:  # ITK has made them 0; whoever uses the values must know
-            volume.array.reshape(-1)[hidden] = np.nan
-    return volume
+    if file_kinds.kind_of(path) == "dicom":
+        from litemedsam_jax.imaging import dicom
+
+        image = dicom.read_dicom(path)
+        return Volume(image.array, image.geometry, image.modality, image.notes)
+    if file_kinds.suffix_of(path) in file_kinds.NIFTI_SUFFIXES:
+        from litemedsam_jax.imaging import nifti
+
+        volume = nifti.read_nifti(path)
+        return Volume(volume.array, volume.geometry, notes=volume.notes)
+    return _as_volume(itk_files.read_image(path), path)
 
 
 def read_labels(path: str | Path) -> Volume:
-    """Reads a label volume; integral float values become integers. Raises ValueError."""
-    volume = read_volume(path)
-    array = volume.array
+    """Reads a label volume; integral float values become integers.
+
+    A DICOM SEG object and Slicer's .seg.nrrd of several layers become one label map.
+
+    Raises:
+        ValueError: It is no label map, or its segments overlap.
+    """
+    layers = read_label_layers(path)
+    merged = layers[0]
+    for layer in layers[1:]:
+        both = int(((merged.array > 0) & (layer.array > 0)).sum())
+        if both:
+            raise ValueError(
+                f"{path}: its segments overlap in {both} voxels, and a label map holds one label a "
+                "voxel; write the segments you mean to a file of their own"
+            )
+        merged = replace(merged, array=np.maximum(merged.array, layer.array))
+    return merged
+
+
+def read_label_layers(path: str | Path) -> list[Volume]:
+    """Reads a label file as label maps without overlap inside: segments that overlap lie apart.
+
+    Raises:
+        ValueError: It is no label map.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: there is no such file or folder")
+    if file_kinds.kind_of(path) == "dicom" and path.is_file():
+        from litemedsam_jax.imaging import dicom_seg
+
+        if dicom_seg.is_segmentation(path):
+            arrays, geometry = dicom_seg.read_segments(path)
+            return [Volume(array, geometry) for array in arrays]
+    if path.name.lower().endswith((".nrrd", ".nhdr")):
+        image = itk_files.read_image(path)
+        if image.GetNumberOfComponentsPerPixel() > 1 or itk_files.has_segments(image):
+            arrays = itk_files.segment_layers(image, path)
+            geometry = _geometry_of(image)
+            return [Volume(array, geometry) for array in arrays]
+        volume = _as_volume(image, path)
+    else:
+        volume = read_volume(path)
+    return [replace(volume, array=_whole_labels(volume.array, path))]
+
+
+def _whole_labels(array: np.ndarray, path: Path) -> np.ndarray:
     if array.ndim == 4:
         raise ValueError(f"{path}: a mask in colour; expected one number per voxel")
     if array.dtype.kind == "f":
@@ -55,7 +115,7 @@ def read_labels(path: str | Path) -> Volume:
     low, high = int(array.min(initial=0)), int(array.max(initial=0))
     if low < 0 or high > 65535:
         raise ValueError(f"{path}: holds labels {low} to {high}; expected 0 to 65535")
-    return Volume(array.astype(np.uint8 if high < 256 else np.uint16), volume.geometry)
+    return array.astype(np.uint8 if high < 256 else np.uint16)
 
 
 def place_labels(
@@ -67,7 +127,7 @@ def place_labels(
     grids whose voxels do not coincide; `resample` takes the nearest label; `index` ignores where
     the grids lie and wants equal sizes, as the reference does. Raises ValueError.
     """
-    if how == "index" or labels.geometry.same_as(target):
+    if how == "index" or labels.geometry.meant_by(target):
         if labels.geometry.size != target.size:
             raise ValueError(
                 f"{path}: the mask has {_times(labels.geometry.size)} voxels and its image "
@@ -103,18 +163,16 @@ def to_image(array: np.ndarray, geometry: Geometry) -> sitk.Image:
 
 def write_volume(path: str | Path, array: np.ndarray, geometry: Geometry) -> None:
     """Writes (D, H, W) on that grid, compressed, in the format of the path's suffix."""
+    if file_kinds.suffix_of(path) in file_kinds.NIFTI_SUFFIXES:
+        from litemedsam_jax.imaging import nifti
+
+        nifti.write_nifti(path, array, geometry)
+        return
     image = to_image(array, geometry)
     if geometry.flat:
         image = image[:, :, 0]
     with replacing(path) as beside:
         sitk.WriteImage(image, str(beside), useCompression=True)
-
-
-def _read_image(path: Path) -> sitk.Image:
-    try:
-        return sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise ValueError(f"{path}: cannot be read as a volume ({dicom.reason(error)})") from None
 
 
 def _as_volume(image: sitk.Image, path: Path) -> Volume:
@@ -137,10 +195,13 @@ def _as_volume(image: sitk.Image, path: Path) -> Volume:
         )
     if np.iscomplexobj(array):
         raise ValueError(f"{path}: holds complex numbers; write their magnitude to a file first")
-    geometry = Geometry(
+    return Volume(array, _geometry_of(image, flat))
+
+
+def _geometry_of(image: sitk.Image, flat: bool = False) -> Geometry:
+    return Geometry(
         image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection(), flat
     )
-    return Volume(array, geometry)
 
 
 def _demand_same_lattice(source: Geometry, target: Geometry, path: str | Path) -> None:

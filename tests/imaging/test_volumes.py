@@ -5,7 +5,7 @@ import pytest
 import SimpleITK as sitk
 
 from litemedsam_jax.imaging import volumes
-from litemedsam_jax.imaging.dicom import write_dicom_seg
+from litemedsam_jax.imaging.dicom_seg import write_dicom_seg
 
 
 def _same_grid(a: sitk.Image, b: sitk.Image) -> bool:
@@ -38,7 +38,7 @@ def test_dicom_is_rescaled_ordered_and_placed(tmp_path, series, anatomy):
 
 
 def test_a_series_with_a_missing_slice_is_told(tmp_path, series):
-    with pytest.raises(ValueError, match=r"slices are 2\.50 to 5\.00 mm apart"):
+    with pytest.raises(ValueError, match=r"slices are missing, 1 of them.*2\.50 to 5\.00 mm apart"):
         volumes.read_volume(series(tmp_path / "ct", skip=(4,)))
 
 
@@ -56,7 +56,10 @@ def test_two_series_in_one_folder_are_told(tmp_path, series):
     data = pydicom.dcmread(folder / "slice099.dcm")
     data.SeriesInstanceUID = "1.2.3"
     data.save_as(folder / "other.dcm")
-    with pytest.raises(ValueError, match="holds 2 readable DICOM series"):
+    with pytest.raises(
+        ValueError,
+        match=r"holds 2 DICOM series \(CT 1: 12, slice\d+\.dcm, \.\.\.; CT 1: 1, other\.dcm",
+    ):
         volumes.read_volume(folder)
 
 
@@ -91,14 +94,14 @@ def test_nan_is_seen_where_it_is(tmp_path, name, kind):
 
 @pytest.mark.parametrize("name", ["cut.nii.gz", "cut.nii", "cut.nrrd", "cut.mha"])
 @pytest.mark.parametrize("kind", [np.int16, np.float32])
-def test_a_file_that_was_cut_short_is_told(tmp_path, name, kind):
+def test_a_truncated_file_is_refused(tmp_path, name, kind):
     array = np.random.default_rng(0).integers(0, 99, (4, 20, 30)).astype(kind)
     sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / name))
     np.testing.assert_array_equal(volumes.read_volume(tmp_path / name).array, array)
     whole = (tmp_path / name).read_bytes()
     for share in (0.5, 0.9):
         (tmp_path / name).write_bytes(whole[: int(len(whole) * share)])
-        with pytest.raises(ValueError, match=r"cut short|cannot be read"):
+        with pytest.raises(ValueError, match="is truncated"):
             volumes.read_volume(tmp_path / name)
 
 

@@ -1,0 +1,140 @@
+"""MHA/MHD and NRRD files as SimpleITK reads them, with sentences where it has none."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+_META_BYTES = {
+    "MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4, "MET_UINT": 4,
+    "MET_LONG": 4, "MET_ULONG": 4, "MET_LONG_LONG": 8, "MET_ULONG_LONG": 8, "MET_FLOAT": 4,
+    "MET_DOUBLE": 8,
+}  # fmt: skip
+_LONGEST_HEADER = 1 << 16
+
+
+def read_image(path: Path) -> sitk.Image:
+    """Reads an image by SimpleITK.
+
+    Raises:
+        ValueError: It cannot be read; the message says why.
+    """
+    if path.suffix.lower() in (".mha", ".mhd"):
+        _check_meta_image(path)
+    warned = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        return sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        told = reason(error)
+        if "expected" in told and ("got only" in told or "received" in told):
+            raise ValueError(f"{path}: is truncated ({told}); copy it again") from None
+        raise ValueError(f"{path}: cannot be read as a volume ({told})") from None
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(warned)
+
+
+def reason(error: RuntimeError) -> str:
+    """The sentence of an ITK exception; the rest is its source lines."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].split("ERROR:")[-1].strip() if lines else "unknown reason"
+
+
+def has_segments(image: sitk.Image) -> bool:
+    """Whether an image carries 3D Slicer's description of segments."""
+    return any(key.startswith("Segment0_") for key in image.GetMetaDataKeys())
+
+
+def segment_layers(image: sitk.Image, path: Path) -> list[np.ndarray]:
+    """The label maps of a segmentation of one or several layers, each (D, H, W).
+
+    Segments keep their values where no two layers share one; else all are numbered 1, 2, ... in
+    the file's order. Without a description of segments each layer is one.
+
+    Raises:
+        ValueError: The file is no 3D label map.
+    """
+    layers = sitk.GetArrayFromImage(image)
+    if image.GetDimension() != 3 or layers.dtype.kind not in "iu":
+        raise ValueError(f"{path}: is no 3D segmentation of whole numbers; export it as labels")
+    layers = layers.reshape(*image.GetSize()[::-1], -1)
+    described = _described_segments({k: image.GetMetaData(k) for k in image.GetMetaDataKeys()})
+    if not described:
+        described = [
+            (layer, int(value))
+            for layer in range(layers.shape[-1])
+            for value in np.unique(layers[..., layer])
+            if value > 0
+        ]
+    values = [value for _, value in described]
+    numbers = values if len(set(values)) == len(values) else list(range(1, len(values) + 1))
+    if not values:
+        numbers = []
+    wide = np.uint8 if max(numbers, default=0) < 256 else np.uint16
+    maps = [np.zeros(layers.shape[:-1], wide) for _ in range(layers.shape[-1])]
+    for (layer, value), number in zip(described, numbers, strict=True):
+        if not 0 <= layer < len(maps):
+            raise ValueError(
+                f"{path}: a segment lies in layer {layer} of {len(maps)}; it is damaged"
+            )
+        maps[layer][layers[..., layer] == value] = number
+    return maps
+
+
+def _described_segments(words: Mapping[str, str]) -> list[tuple[int, int]]:
+    """The layer and value of each segment, in the file's order."""
+    found: list[tuple[int, int]] = []
+    while f"Segment{len(found)}_ID" in words or f"Segment{len(found)}_LabelValue" in words:
+        name = f"Segment{len(found)}"
+        layer, value = words.get(f"{name}_Layer", "0"), words.get(f"{name}_LabelValue", "1")
+        if not (layer.strip().isdecimal() and value.strip().isdecimal()):
+            return []
+        found.append((int(layer), int(value)))
+    return found
+
+
+def _check_meta_image(path: Path) -> None:
+    """What MetaIO only prints: values that are missing or fewer than the header says."""
+    with path.open("rb") as file:
+        head = file.read(_LONGEST_HEADER)
+    fields: dict[str, str] = {}
+    at = 0
+    for line in head.split(b"\n"):
+        at += len(line) + 1
+        key, _, value = line.decode("latin-1").partition("=")
+        fields[key.strip()] = value.strip()
+        if key.strip() == "ElementDataFile":
+            break
+    name = fields.get("ElementDataFile", "")
+    if not name:
+        raise ValueError(
+            f"{path}: cannot be read as a volume (its header names no values; it is damaged or "
+            "another kind of file under this name)"
+        )
+    wanted = _meta_bytes(fields)
+    if name.upper() == "LOCAL":
+        there = path.stat().st_size - at
+    elif name.startswith("LIST") or "%" in name:
+        return  # one file a slice
+    else:
+        data = path.parent / name
+        if not data.is_file():
+            raise ValueError(f"{path}: its values, {name}, do not lie beside it; copy both files")
+        there = data.stat().st_size
+    if wanted is not None and there < wanted:
+        raise ValueError(
+            f"{path}: is truncated ({there} of {wanted} bytes of values); copy it again"
+        )
+
+
+def _meta_bytes(fields: Mapping[str, str]) -> int | None:
+    try:
+        if fields.get("CompressedData", "False").lower() == "true":
+            return int(fields["CompressedDataSize"])
+        sides = [int(side) for side in fields["DimSize"].split()]
+        channels = int(fields.get("ElementNumberOfChannels", "1"))
+        return math.prod(sides) * channels * _META_BYTES[fields["ElementType"]]
+    except (KeyError, ValueError):
+        return None  # nothing to compare; ITK's reader will tell
