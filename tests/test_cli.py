@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from litemedsam_jax import cli
-from litemedsam_jax.batch import one_case
+from litemedsam_jax.inference.predictor import LiteMedSAM
 from tests.conftest import REPOSITORY
 
 
@@ -35,12 +35,11 @@ def test_a_missing_optional_package_is_one_sentence(monkeypatch, capsys, module,
 
 def test_a_missing_package_while_cases_run(monkeypatch, capsys, tmp_path):
     (tmp_path / "a.npz").touch()
-    monkeypatch.setattr(one_case.Segmenter, "_model", lambda _: None)
 
-    def read_case(*_):
+    def from_pretrained(*_):
         raise ModuleNotFoundError("No module named 'PIL'", name="PIL")
 
-    monkeypatch.setattr(one_case, "read_case", read_case)
+    monkeypatch.setattr(LiteMedSAM, "from_pretrained", from_pretrained)
     arguments = ["-i", str(tmp_path), "-o", str(tmp_path / "segs")]
     assert cli.main(arguments, command="segment") == 2
     assert "needs the package PIL" in capsys.readouterr().err

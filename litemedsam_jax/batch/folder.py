@@ -12,7 +12,7 @@ from litemedsam_jax.batch.one_case import (
     CaseResult,
     Segmenter,
     is_npz,
-    output_name,
+    masks_name,
 )
 from litemedsam_jax.files import one_line, remove_stale
 from litemedsam_jax.imaging import file_kinds
@@ -58,7 +58,6 @@ def segment_folder(
     options: BatchOptions,
     log: Callable[[str], None] = _print,
     progress: Progress | None = None,
-    make_segmenter: Callable[[BatchOptions, Counter], Segmenter] = Segmenter,
 ) -> Summary:
     """Segments every case of a folder; times go to `efficiency.csv` beside the masks, as they come.
 
@@ -70,7 +69,6 @@ def segment_folder(
         options: What to do, and where.
         log: Takes a line for each case, and its warnings.
         progress: Shows the slices of volumes under way; by default nothing does.
-        make_segmenter: What segments the cases.
 
     Returns:
         How the cases went.
@@ -84,7 +82,7 @@ def segment_folder(
     _prepare_folders(options, paths)
     summary = Summary()
     if options.skip_existing:
-        there = {path for path in paths if (options.outputs / output_name(path)).exists()}
+        there = {path for path in paths if (options.outputs / masks_name(path)).exists()}
         summary.skipped = [path.name for path in paths if path in there]
         paths = [path for path in paths if path not in there]
     times_name = "efficiency.csv"
@@ -92,8 +90,7 @@ def segment_folder(
         times_name = "efficiency_{}_of_{}.csv".format(*options.shard)
     times = TimeTable(options.outputs / times_name, keep=options.skip_existing)
     with progress or Progress("slices", style="none") as shown:
-        results = _results(options, paths, shown, make_segmenter)
-        for number, (path, result) in enumerate(results, start=1):
+        for number, (path, result) in enumerate(_results(options, paths, shown), start=1):
             shown.clear()
             _report(result, f"[{number}/{len(paths)}] {one_line(path.name)}", log)
             if result.error is not None:
@@ -142,10 +139,7 @@ def _cases_to_do(options: BatchOptions) -> list[Path]:
 
 
 def _results(
-    options: BatchOptions,
-    paths: list[Path],
-    progress: Progress,
-    make_segmenter: Callable[[BatchOptions, Counter], Segmenter],
+    options: BatchOptions, paths: list[Path], progress: Progress
 ) -> Iterator[tuple[Path, CaseResult]]:
     counter: Counter = progress
 
@@ -157,7 +151,7 @@ def _results(
         from multiprocessing import get_context
 
         counter = SharedCounter(get_context("spawn"))
-    segment = make_segmenter(options, counter).run
+    segment = Segmenter(options, counter).run
     for outcome in outcomes(segment, paths, options.workers, fatal=FATAL, on_wait=refresh):
         yield outcome.item, outcome.result or CaseResult(error=outcome.error)
 

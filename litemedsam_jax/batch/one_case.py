@@ -1,4 +1,4 @@
-"""One case from file to file: read, segmented, written, its troubles told in a line."""
+"""One case from file to file: read, segmented, written, its faults reported in a line."""
 
 import time
 from dataclasses import dataclass
@@ -49,18 +49,24 @@ def is_npz(path: Path) -> bool:
     return path.suffix.lower() == ".npz"
 
 
-def output_name(path: Path) -> str:
-    """What the masks of a case are called: an npz's name, an image file's kind."""
+def masks_name(path: Path) -> str:
+    """The name of the file of a case's masks: an npz's own, else by the image file's kind."""
     if is_npz(path):
         return path.name
-    from litemedsam_jax.imaging.label_files import output_name as name_of_labels
+    from litemedsam_jax.imaging.label_files import output_name
 
-    return name_of_labels(path)
+    return output_name(path)
 
 
 @dataclass(frozen=True)
 class CaseResult:
-    """How one case went."""
+    """How one case went.
+
+    Attributes:
+        seconds: Reading, segmenting and writing together.
+        warnings: What was corrected or assumed, in sentences.
+        error: Why there are no masks; None where there are.
+    """
 
     seconds: float = 0.0
     warnings: tuple[str, ...] = ()
@@ -68,7 +74,12 @@ class CaseResult:
 
 
 class Segmenter:
-    """Reads, segments and writes cases; loads the model with the first of them."""
+    """Reads, segments and writes cases; loads the model with the first of them.
+
+    Args:
+        options: What to do with each case.
+        counter: Takes the slices of volumes under way.
+    """
 
     def __init__(self, options: BatchOptions, counter: "Counter | None" = None):
         self.options = options
@@ -76,7 +87,14 @@ class Segmenter:
         self._loaded: LiteMedSAM | None = None
 
     def run(self, path: Path) -> CaseResult:
-        """One case from file to file. Reading, segmenting and writing are timed, overlays not."""
+        """Segments one case from file to file.
+
+        Reading, segmenting and writing are timed, overlays are not.
+
+        Raises:
+            CheckpointError: The weights cannot be used.
+            ModuleNotFoundError: A package of an extra is missing.
+        """
         start = time.perf_counter()
         try:
             if self._loaded is not None:
@@ -101,23 +119,33 @@ class Segmenter:
         except MemoryError:
             return CaseResult(error="not enough memory for it; split the case or give more")
         except OSError as error:
-            told = f"{error.filename or path}: {error.strerror or error}"
-            return CaseResult(error=one_line(told))
+            return CaseResult(
+                error=one_line(f"{error.filename or path}: {error.strerror or error}")
+            )
         except Exception as error:  # the other cases run whatever this one has met
-            told = one_line(str(error), 200)
-            return CaseResult(error=f"unexpected {type(error).__name__}, a bug to report: {told}")
+            message = one_line(str(error), 200)
+            reason = f"unexpected {type(error).__name__}, a bug to report: {message}"
+            return CaseResult(error=reason)
         return CaseResult(seconds, case.warnings)
 
     def _segment(self, case: Case) -> np.ndarray:
         model = self._model()
+
+        def on_slice(done: int, total: int) -> None:
+            if self._counter is not None:
+                if done == 0:
+                    self._counter.begin(total, one_line(case.name))
+                else:
+                    self._counter.advance()
+
         if case.boxes is None:
             from litemedsam_jax.inference.gt_prompts import segment_by_labels
 
             assert case.gts is not None  # a case has one or the other
-            return segment_by_labels(model, case.image, case.gts, self.options.box_shift)
+            return segment_by_labels(model, case.image, case.gts, self.options.box_shift, on_slice)
         if case.is_volume:
             keep_memory()
-            return model.segment_volume(case.image, case.boxes, self.options.strategy)
+            return model.segment_volume(case.image, case.boxes, self.options.strategy, on_slice)
         return model.segment_image(case.image, case.boxes, self.options.strategy)
 
     def _model(self) -> "LiteMedSAM":

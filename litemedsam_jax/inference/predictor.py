@@ -18,6 +18,7 @@ from litemedsam_jax.imaging.input_frame import (
 from litemedsam_jax.imaging.label_map import blank, paint, paint_by_score
 from litemedsam_jax.imaging.slice_prompt import AXES, SlicePrompt
 from litemedsam_jax.inference.encoded_image import EncodedImage
+from litemedsam_jax.inference.slice_order import OnSlice, count_slices
 from litemedsam_jax.inference.strategies import SingleMask, Strategy, parse
 from litemedsam_jax.weights.load import load_model
 
@@ -146,7 +147,11 @@ class LiteMedSAM:
         return labels
 
     def segment_volume(
-        self, volume: np.ndarray, boxes: np.ndarray, strategy: str | Strategy = "reference"
+        self,
+        volume: np.ndarray,
+        boxes: np.ndarray,
+        strategy: str | Strategy = "reference",
+        on_slice: OnSlice | None = None,
     ) -> np.ndarray:
         """One label volume, from 3D boxes.
 
@@ -155,6 +160,7 @@ class LiteMedSAM:
             boxes: (N, 6) or (6,), x_min, y_min, z_min, x_max, y_max, z_max, inclusive.
             strategy: "reference", "clean", "best", "thorough", or parts joined by "+"; see
                 inference.strategies.
+            on_slice: called with the number of slices done, and of all inside the boxes.
 
         Returns:
             (D, H, W), uint8, or uint16 for more than 255 boxes.
@@ -167,14 +173,16 @@ class LiteMedSAM:
         if isinstance(chosen, SingleMask):
             from litemedsam_jax.inference.propagation import propagate_volume
 
-            for z, label, region in propagate_volume(self.engine, volume, boxes, chosen):
+            regions = propagate_volume(self.engine, volume, boxes, chosen)
+            for z, label, region in count_slices(regions, boxes, on_slice):
                 paint(labels[z], region, label)
             return labels
         from litemedsam_jax.inference.ensemble_volume import fuse_volume
 
         boxes = to_pixel_centres(boxes, volume.shape[:3])
         confidence = np.zeros(labels.shape, np.uint8)
-        for z, label, scores in fuse_volume(self.engine, volume, boxes, chosen):
+        fused = fuse_volume(self.engine, volume, boxes, chosen)
+        for z, label, scores in count_slices(fused, boxes, on_slice):
             paint_by_score(labels[z], confidence[z], scores, label)
         return labels
 

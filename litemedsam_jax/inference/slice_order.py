@@ -1,7 +1,7 @@
 """The way through a volume's slices: from the boxes' middles up, then down, encoding each once."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -11,6 +11,12 @@ from litemedsam_jax.inference.encoded_image import EncodedImage
 
 # Embeddings kept for the second sweep, 4 MiB each; slices beyond are encoded again.
 KEPT_EMBEDDINGS = 64
+
+
+Found = TypeVar("Found")
+OnSlice = Callable[
+    [int, int], None
+]  # called with the slices done, at first 0, and with their number
 
 
 class Span(NamedTuple):
@@ -59,6 +65,23 @@ def sweep(
             if upward and z in shared:
                 kept[z] = encoded
             yield Step(z, upward, [k for k, s in enumerate(spans) if s.meets(z, upward)], encoded)
+
+
+def count_slices(
+    results: Iterator[tuple[int, int, Found]], boxes: np.ndarray, on_slice: OnSlice | None
+) -> Iterator[tuple[int, int, Found]]:
+    """Passes on (slice, label, result) of boxes (N, 6); says how many slices were begun, of all."""
+    if on_slice is None:
+        yield from results
+        return
+    slices = {z for span in map(Span.of, boxes) for z in range(span.first, span.last + 1)}
+    on_slice(0, len(slices))
+    seen: set[int] = set()
+    for z, label, found in results:
+        if z not in seen:
+            seen.add(z)
+            on_slice(len(seen), len(slices))
+        yield z, label, found
 
 
 def _range(span: Span, upward: bool) -> range:

@@ -162,3 +162,20 @@ def test_flags_that_make_no_sense(segment, flags, capsys):
         segment(*flags)
     assert caught.value.code == 2
     assert "usage:" in capsys.readouterr().err
+
+
+def test_a_shard_does_its_share(segment, folders, fake):
+    for name in ("a", "b", "c"):
+        np.savez(folders[0] / f"{name}.npz", imgs=IMAGE, boxes=[[5, 6, 40, 50]])
+    status, out, _ = segment("--shard", "1/2")
+    assert status == 0 and "2 segmented" in out
+    assert sorted(path.name for path in folders[1].glob("*.npz")) == ["b.npz", "good.npz"]
+
+
+@pytest.mark.parametrize(
+    "text", ["2/2", "-1/2", "0/0", "1", "a/b", "1/", "/2", "1/2/3", "0x1/4", ""]
+)
+def test_a_wrong_shard_is_refused(segment, capsys, text):
+    with pytest.raises(SystemExit, match="2"):
+        segment(f"--shard={text}")
+    assert "expected I/N with I from 0 to N-1" in capsys.readouterr().err

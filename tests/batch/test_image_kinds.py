@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from litemedsam_jax.batch import folder
 from litemedsam_jax.cli import main
 from litemedsam_jax.imaging import image_case, volumes
+from litemedsam_jax.inference.predictor import LiteMedSAM
 
 
 class _Filler:
@@ -30,7 +30,7 @@ class _Filler:
 
 @pytest.fixture(autouse=True)
 def filler(monkeypatch):
-    monkeypatch.setattr(folder.Segmenter, "_model", lambda self: _Filler())
+    monkeypatch.setattr(LiteMedSAM, "from_pretrained", lambda *_: _Filler())
 
 
 def _segment(source, out, boxes, *more) -> int:
