@@ -55,7 +55,7 @@ CONFINED = {
     "pydicom": {"imaging"},
     "highdicom": {"imaging"},
     "flax": {"models", "training"},
-    "jax": {"models", "training", "engine", "weights/state_dict.py", "commands/compile.py"},
+    "jax": {"models", "training", "engine", "commands/compile.py"},
     "optax": {"training"},
     "orbax": {"training"},
     "grain": {"training"},

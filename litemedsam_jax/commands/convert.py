@@ -57,7 +57,9 @@ def run(args: argparse.Namespace) -> int:
         return 2
     out = Path(files[-1])
     try:
-        model = join(args.encoder, args.decoder_from) if joining else load(files[0])
+        model = (
+            join(args.encoder, args.decoder_from) if joining else load(files[0], need_digest=False)
+        )
         if args.to_torch or out.suffix in (".pth", ".pt"):
             write_torch_file(out, to_state_dict(model.variables, model.config, model.counters))
         else:

@@ -13,6 +13,8 @@ from litemedsam_jax.config import (
     ViTConfig,
 )
 
+_MOST_FIELDS, _LARGEST = 100, 4096
+
 
 def to_json(config: ModelConfig) -> str:
     """The configuration as one line of JSON."""
@@ -29,6 +31,7 @@ def from_json(text: str) -> ModelConfig:
     """
     try:
         fields = json.loads(text)
+        _check_sizes(fields)
         return ModelConfig(
             fields["name"],
             _encoder(dict(fields["image_encoder"])),
@@ -37,6 +40,19 @@ def from_json(text: str) -> ModelConfig:
         )
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a model configuration ({error})") from error
+
+
+def _check_sizes(fields: Any) -> None:
+    """Refuses numbers that no network has: what is made from them would not end."""
+    if isinstance(fields, dict):
+        fields = list(fields.values())
+    if isinstance(fields, list):
+        if len(fields) > _MOST_FIELDS:
+            raise ValueError("a model configuration of too many fields")
+        for value in fields:
+            _check_sizes(value)
+    elif (isinstance(fields, int) and not 0 <= fields <= _LARGEST) or isinstance(fields, float):
+        raise ValueError("a model configuration with a number that no network has")
 
 
 def _encoder(fields: dict[str, Any]) -> TinyViTConfig | ViTConfig:

@@ -1,55 +1,124 @@
-"""Reads weights from any file that holds them: safetensors, or a PyTorch checkpoint."""
+"""Reads weights from any file that holds them: safetensors, or a PyTorch checkpoint.
 
-from collections.abc import Iterable
+Whatever the file, the same holds afterwards: the variables are exactly those of the configuration,
+by name, shape and type (see weights.variable_shapes), and a file written here has the values that
+were written.
+"""
+
+from collections.abc import Callable, Iterable
+from os import PathLike
 from pathlib import Path
 
-from litemedsam_jax.weights import safetensors_file
+from litemedsam_jax.weights import safetensors_file, values_digest
 from litemedsam_jax.weights.errors import CheckpointError
 from litemedsam_jax.weights.tree import PARTS, Weights, part_of
+from litemedsam_jax.weights.values_digest import DigestCheck
+from litemedsam_jax.weights.variable_shapes import mismatches, variable_shapes
 
 
-def load(path: str | Path, parts: Iterable[str] = PARTS) -> Weights:
+def load(
+    path: str | PathLike, parts: Iterable[str] = PARTS, *, need_digest: bool = True
+) -> Weights:
     """Reads a whole model, or some parts of it.
 
     Args:
         path: The file; its content tells its kind, not its name.
         parts: Which of `tree.PARTS` to take; of an image encoder alone, only that.
+        need_digest: Whether a file in our own format must have the digest of its values.
 
     Returns:
         Variables of those parts that the file has.
 
     Raises:
         CheckpointError: The file cannot be read, is of an unknown architecture, or does not match
-            its architecture exactly; every mismatch is listed.
+            its architecture exactly (every mismatch is listed), or its values were changed.
     """
-    path, parts = Path(path), tuple(parts)
-    if _is_torch(path):
-        from litemedsam_jax.weights.state_dict import to_weights
-        from litemedsam_jax.weights.torch_file import read_torch_file
-
-        return to_weights(read_torch_file(path), parts, str(path))
-    arrays, metadata = safetensors_file.read(path)
-    config = safetensors_file.config_of(metadata, str(path))
-    variables = {name: array for name, array in arrays.items() if part_of(name) in parts}
-    counters = safetensors_file.counters_of(metadata, str(path))
-    return Weights(
-        variables, config, {k: n for k, n in counters.items() if k.split(".")[0] in parts}
-    )
+    weights, check = _open(Path(path), tuple(parts), need_digest)
+    check()
+    return weights
 
 
-def load_model(path: str | Path) -> Weights:
+def load_model(path: str | PathLike) -> Weights:
     """Reads a whole model; arguments and errors as of `load`.
 
     Raises:
         CheckpointError: Also where the file holds an image encoder alone.
     """
-    weights = load(path)
+    weights, check = open_model(path)
+    check()
+    return weights
+
+
+def open_model(path: str | PathLike) -> tuple[Weights, Callable[[], str]]:
+    """Reads a whole model, and does not wait until its values are checked.
+
+    Args:
+        path: As of `load`.
+
+    Returns:
+        The weights; and a function that waits for the digest of their values and returns it, or
+        raises CheckpointError where they were changed. Call it before they are used.
+
+    Raises:
+        CheckpointError: As `load`; and where the file holds an image encoder alone.
+    """
+    weights, check = _open(Path(path), PARTS)
     if weights.parts == ("image_encoder",):
         raise CheckpointError(
             f"{path}: an image encoder alone, without prompt encoder and mask decoder. Join them "
             "with: convert_weights.py --encoder ENCODER --decoder-from FULL_MODEL OUT.safetensors"
         )
-    return weights
+    return weights, check
+
+
+def _open(
+    path: Path, parts: tuple[str, ...], need_digest: bool = True
+) -> tuple[Weights, Callable[[], str]]:
+    if _is_torch(path):
+        from litemedsam_jax.weights.state_dict import to_weights
+        from litemedsam_jax.weights.torch_file import read_torch_file
+
+        weights = to_weights(read_torch_file(path), parts, str(path))
+        return weights, DigestCheck(weights.variables, None, str(path))
+    arrays, metadata = safetensors_file.read(path)
+    if "config" not in metadata:
+        weights = _with_torch_keys(path, arrays, parts)
+        return weights, DigestCheck(weights.variables, None, str(path))
+    config = safetensors_file.config_of(metadata, str(path))
+    alone = not any(part_of(name) in ("prompt_encoder", "mask_decoder") for name in arrays)
+    present = ("image_encoder",) if alone else PARTS
+    faults = mismatches(arrays, variable_shapes(config, present))
+    if faults:
+        raise CheckpointError(
+            f"{path}: does not match {config.name}, {len(faults)} mismatches:\n  "
+            + "\n  ".join(faults)
+        )
+    stated = metadata.get(safetensors_file.DIGEST)
+    check = DigestCheck(arrays, stated, str(path))
+    if stated is None and need_digest and check() != values_digest.PUBLISHED:
+        raise CheckpointError(
+            f"{path}: without a digest of its values (written by an earlier version or another "
+            "program), so that it cannot be told whether they were changed. If you trust the "
+            f"file: convert_weights.py {path} OUT.safetensors"
+        )
+    counters = safetensors_file.counters_of(metadata, str(path))
+    return Weights(
+        {name: array for name, array in arrays.items() if part_of(name) in parts},
+        config,
+        {key: count for key, count in counters.items() if key.split(".")[0] in parts},
+    ), check
+
+
+def _with_torch_keys(path: Path, arrays: dict, parts: tuple[str, ...]) -> Weights:
+    """A state_dict that was saved as safetensors, with PyTorch's own keys."""
+    if any(name.startswith("params/") for name in arrays):
+        raise CheckpointError(
+            f"{path}: the model configuration is missing from its metadata (another program has "
+            "written the file anew). Make such files with convert_weights.py."
+        )
+    from litemedsam_jax.weights.state_dict import to_weights
+
+    return to_weights(arrays, parts, str(path))
 
 
 def _is_torch(path: Path) -> bool:

@@ -18,11 +18,17 @@ import numpy as np
 from litemedsam_jax.config import ModelConfig
 from litemedsam_jax.weights import config_json
 from litemedsam_jax.weights.errors import CheckpointError, replacing
-from litemedsam_jax.weights.tree import flatten
+from litemedsam_jax.weights.tree import bfloat16, flatten
+from litemedsam_jax.weights.values_digest import values_digest
 
 FORMAT = "litemedsam_jax"
+DIGEST = "values_sha256"  # in the metadata: see weights.values_digest
 _COUNTERS = "num_batches_tracked"  # torch's name of them, in the metadata
-_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U8": "|u1"}
+_DTYPES = {
+    **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "|b1"},
+    **{"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1"},
+    **{"U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1"},
+}
 _KINDS = {np.dtype(dtype).str: kind for kind, dtype in _DTYPES.items()}
 _ALIGNMENT = 64  # bytes
 _MAX_HEADER = 16 << 20
@@ -47,11 +53,13 @@ def save(
     Raises:
         CheckpointError: The file cannot be written.
     """
+    flat = {name: np.asarray(value) for name, value in flatten(variables).items()}
     texts = {**(metadata or {}), "format": FORMAT, "config": config_json.to_json(config)}
+    texts[DIGEST] = values_digest(flat)
     if counters:
         texts[_COUNTERS] = json.dumps(dict(counters))
     with replacing(Path(path)) as temporary:
-        write(temporary, flatten(variables), texts)
+        write(temporary, flat, texts)
 
 
 def write(path: Path, arrays: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
@@ -115,14 +123,8 @@ def config_of(metadata: Mapping[str, str], source: str) -> ModelConfig:
     """Returns the configuration that `save` put into the metadata.
 
     Raises:
-        CheckpointError: There is none, or it is not a configuration; the message begins with
-            `source`.
+        CheckpointError: It is not a configuration; the message begins with `source`.
     """
-    if not {"format", "config"} <= metadata.keys():
-        raise CheckpointError(
-            f"{source}: safetensors, but not written by litemedsam_jax: the model configuration is "
-            "missing from its metadata. Make such files with convert_weights.py."
-        )
     try:
         return config_json.from_json(metadata["config"])
     except ValueError as error:
@@ -173,7 +175,7 @@ def _metadata(path: Path, header: dict[str, Any]) -> dict[str, str]:
 
 
 def _array_at(entry: dict[str, Any], data: memoryview) -> np.ndarray:
-    dtype = np.dtype(_DTYPES[entry["dtype"]])
+    dtype = bfloat16() if entry["dtype"] == "BF16" else np.dtype(_DTYPES[entry["dtype"]])
     start, end = entry["data_offsets"]
     shape = entry["shape"]
     if not 0 <= start <= end <= len(data) or end - start != math.prod(shape) * dtype.itemsize:

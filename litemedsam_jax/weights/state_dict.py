@@ -14,13 +14,17 @@ import numpy as np
 
 from litemedsam_jax.config import ModelConfig, lite_medsam, medsam_vit_b, mobile_sam, tiny_for_tests
 from litemedsam_jax.weights.errors import CheckpointError
-from litemedsam_jax.weights.tree import PARTS, Weights, flatten, part_of
+from litemedsam_jax.weights.tree import PARTS, Weights
+from litemedsam_jax.weights.variable_shapes import DTYPE, Shape, mismatches, variable_shapes
 
 _COUNTER = "num_batches_tracked"  # how many batches a BatchNorm has seen: no part of the network
 # MobileSAM's file carries the classifier that its encoder was pretrained with; SAM uses it nowhere.
 _IGNORED_PREFIXES = ("image_encoder.norm_head.", "image_encoder.head.")
 _WEIGHT_LEAVES = ("kernel", "scale", "embedding")
 _ENCODER_STARTS = ("patch_embed.", "layers.", "blocks.", "neck.", "pos_embed")
+_FIRST_NAMES = {*PARTS, *(start.rstrip(".") for start in _ENCODER_STARTS)}  # of unwrapped keys
+_MOST_PREFIXES = 4
+_WRAPPERS = ("model", "state_dict", "model_state_dict")  # where trainers keep the state_dict
 
 
 def to_weights(
@@ -29,8 +33,9 @@ def to_weights(
     """Converts what a checkpoint holds, in any of the reference's wrappings.
 
     Args:
-        loaded: A state_dict, bare or under "model", with or without a `module.` prefix; of a whole
-            model, or of an image encoder alone.
+        loaded: A state_dict, bare or under "model" or "state_dict", its keys with or without what
+            wrapping a module puts before them; of a whole model, or of an image encoder alone.
+            Half precision is widened to float32, which is exact.
         parts: Which of `tree.PARTS` to take; of an image encoder alone, only that.
         source: What the messages call it.
 
@@ -55,7 +60,7 @@ def unwrap(loaded: Any, source: str = "the checkpoint") -> dict[str, np.ndarray]
         CheckpointError: There is none.
     """
     if isinstance(loaded, dict):
-        for wrapper in ("model", "state_dict"):
+        for wrapper in _WRAPPERS:
             if isinstance(loaded.get(wrapper), dict):
                 loaded = loaded[wrapper]
                 break
@@ -67,12 +72,27 @@ def unwrap(loaded: Any, source: str = "the checkpoint") -> dict[str, np.ndarray]
             f"{source}: no state_dict: a dictionary of tensors, bare or under 'model', was "
             f"expected, but {', '.join(strangers[:5])} is no tensor."
         )
-    state = {str(key): value for key, value in loaded.items()}
-    if all(key.startswith("module.") for key in state):  # DistributedDataParallel
-        state = {key.removeprefix("module."): value for key, value in state.items()}
+    state = _without_prefixes({str(key): value for key, value in loaded.items()})
     if all(key.startswith((*_ENCODER_STARTS, "norm_head.", "head.")) for key in state):
         state = {f"image_encoder.{key}": value for key, value in state.items()}
     return state
+
+
+def _without_prefixes(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Keys without what wrapping a module puts before them.
+
+    That is `module.` (DistributedDataParallel), `_orig_mod.` (torch.compile, of the whole or of a
+    part), `model.` or another attribute's name (Lightning): whatever all keys begin with.
+    """
+    keys = {key: key.replace("_orig_mod.", "") for key in state}
+    if len(set(keys.values())) < len(keys):
+        return state  # a key in both spellings: will be reported as surplus
+    for _ in range(_MOST_PREFIXES):
+        first = {key.partition(".")[0] for key in keys.values()}
+        if len(first) > 1 or first <= _FIRST_NAMES or not all("." in key for key in keys.values()):
+            break
+        keys = {original: key.partition(".")[2] for original, key in keys.items()}
+    return {key: state[original] for original, key in keys.items()}
 
 
 def recognise(state: Mapping[str, np.ndarray], source: str = "the checkpoint") -> ModelConfig:
@@ -123,37 +143,30 @@ def to_variables(
         CheckpointError: The keys, shapes or dtypes differ from the network's; all are listed.
     """
     parts = tuple(parts)
-    target = _target(config, parts)
+    shapes = variable_shapes(config, parts)
     variables: dict[str, np.ndarray] = {}
     counters: dict[str, int] = {}
-    met: set[str] = set()
     faults: list[str] = []
     for key, value in state.items():
-        if key.startswith(_IGNORED_PREFIXES) or _other_part(key, parts):
+        if key.startswith(_IGNORED_PREFIXES) or _of_other_part(key, parts):
             continue
         if key.endswith(f".{_COUNTER}"):
-            faults += _count(key, value, target, counters)
+            faults += _count(key, value, shapes, counters)
             continue
-        path = _path(key, target)
+        path = _path(key, shapes)
         if path is None:
             faults.append(f"surplus: {key} {value.shape}")
-        elif path in met:
+        elif path in variables:
             faults.append(f"double: {key} sets {path} again")
         else:
-            met.add(path)
-            faults += _faults(path, key, value, target[path])
-            variables[path] = _transpose(path, value)
-    faults += [
-        f"missing: {_key(path)} {_torch_shape(path, leaf.shape)}"
-        for path, leaf in target.items()
-        if path not in met
-    ]
+            variables[path] = _transpose(path, _widened(value))
+    faults += mismatches(variables, shapes, _spell)
     if faults:
         raise CheckpointError(
             f"{source}: does not match {config.name}, {len(faults)} mismatches:\n  "
             + "\n  ".join(faults)
         )
-    return Weights({path: variables[path] for path in target}, config, counters)
+    return Weights(variables, config, counters)
 
 
 def to_state_dict(
@@ -170,21 +183,15 @@ def to_state_dict(
         CheckpointError: The variables are not exactly the network's.
     """
     parts = tuple(part for part in PARTS if any(f"/{part}/" in path for path in variables))
-    target = _target(config, parts)
-    faults = [f"surplus: {path}" for path in variables if path not in target]
-    faults += [
-        f"missing or of the wrong shape: {path}"
-        for path, leaf in target.items()
-        if path not in variables or variables[path].shape != leaf.shape
-    ]
+    arrays = {path: np.asarray(value) for path, value in variables.items()}
+    faults = mismatches(arrays, variable_shapes(config, parts))
     if faults:
         raise CheckpointError(
             f"the variables do not match {config.name}, {len(faults)} mismatches:\n  "
             + "\n  ".join(faults)
         )
     state: dict[str, np.ndarray] = {}
-    for path in target:
-        value = np.asarray(variables[path])
+    for path, value in arrays.items():
         state[_key(path)] = np.ascontiguousarray(_transpose(path, value, inverse=True))
         if path.endswith("/bn/var"):
             counter = _key(path).replace("running_var", _COUNTER)
@@ -192,22 +199,12 @@ def to_state_dict(
     return state
 
 
-def _target(config: ModelConfig, parts: tuple[str, ...]) -> dict[str, Any]:
-    """The flat tree of shapes and dtypes of the network, of some parts."""
-    import jax
-
-    from litemedsam_jax.models.lite_medsam import init_variables
-
-    tree = jax.eval_shape(lambda: init_variables(config, jax.random.key(0)))
-    return {path: leaf for path, leaf in flatten(tree).items() if part_of(path) in parts}
-
-
-def _other_part(key: str, parts: tuple[str, ...]) -> bool:
+def _of_other_part(key: str, parts: tuple[str, ...]) -> bool:
     part = key.split(".")[0]
     return part in PARTS and part not in parts
 
 
-def _path(key: str, target: Mapping[str, Any]) -> str | None:
+def _path(key: str, shapes: Mapping[str, Shape]) -> str | None:
     """The variable that a torch key means, or None."""
     parent, _, leaf = re.sub(r"\.(\d+)(?=\.|$)", r"_\1", key).rpartition(".")
     parent = parent.replace(".", "/")
@@ -218,7 +215,7 @@ def _path(key: str, target: Mapping[str, Any]) -> str | None:
         candidates = [f"params/{parent}/{name}" for name in _WEIGHT_LEAVES]
     else:
         candidates = [f"params/{parent}/{leaf}", f"buffers/{parent}/{leaf}"]
-    return next((path for path in candidates if path in target), None)
+    return next((path for path in candidates if path in shapes), None)
 
 
 def _key(path: str) -> str:
@@ -239,27 +236,28 @@ def _transpose(path: str, value: np.ndarray, inverse: bool = False) -> np.ndarra
     return value.T
 
 
-def _torch_shape(path: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    return _transpose(path, np.broadcast_to(np.zeros(()), shape), inverse=True).shape
+def _spell(path: str, shape: Shape) -> tuple[str, Shape]:
+    """A variable's torch key, and its shape there."""
+    return _key(path), _transpose(path, np.broadcast_to(np.float32(0), shape), inverse=True).shape
 
 
-def _faults(path: str, key: str, value: np.ndarray, leaf: Any) -> list[str]:
-    """What keeps a torch value from being the variable at `path`."""
-    wanted = _torch_shape(path, leaf.shape)
-    faults = []
-    if value.shape != wanted:
-        faults.append(f"shape: {key} {value.shape}, {wanted} was expected")
-    if value.dtype != leaf.dtype:
-        faults.append(f"dtype: {key} {value.dtype}, {leaf.dtype} was expected")
-    return faults
+def _widened(value: np.ndarray) -> np.ndarray:
+    """float16 and bfloat16 as float32, which holds their values exactly."""
+    return value.astype(DTYPE) if _is_half(value) else value
+
+
+def _is_half(value: np.ndarray) -> bool:
+    return value.dtype.name in ("float16", "bfloat16")
 
 
 def _count(
-    key: str, value: np.ndarray, target: Mapping[str, Any], counters: dict[str, int]
+    key: str, value: np.ndarray, shapes: Mapping[str, Shape], counters: dict[str, int]
 ) -> list[str]:
     """Keeps one BatchNorm's counter, or returns why not."""
-    if _path(key.replace(_COUNTER, "running_var"), target) is None:
+    if _path(key.replace(_COUNTER, "running_var"), shapes) is None:
         return [f"surplus: {key} {value.shape}"]
+    if _is_half(value) and value.shape == ():
+        return []  # cast along with the weights, and no count any more
     if value.shape != () or value.dtype != np.int64:
         return [f"dtype: {key} {value.dtype}{value.shape}, a single int64 was expected"]
     counters[key] = int(value)

@@ -17,6 +17,7 @@ import numpy as np
 from litemedsam_jax import pickle_reader
 from litemedsam_jax.pickle_reader import Name, Refused, State
 from litemedsam_jax.weights.errors import CheckpointError, replacing
+from litemedsam_jax.weights.tree import bfloat16
 
 _ELEMENT_TYPES = {
     "DoubleStorage": "<f8",
@@ -183,11 +184,7 @@ class _Archive:
 
 
 def _dtype(element: str) -> np.dtype:
-    if element == "bfloat16":
-        import ml_dtypes  # comes with jax; needed for this one type
-
-        return np.dtype(ml_dtypes.bfloat16)
-    return np.dtype(element)
+    return bfloat16() if element == "bfloat16" else np.dtype(element)
 
 
 def _is_size(value: Any) -> bool:

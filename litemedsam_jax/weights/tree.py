@@ -34,8 +34,16 @@ class Weights:
 
 
 def part_of(path: str) -> str:
-    """The part of the model that a variable belongs to, the second name of its path."""
-    return path.split("/")[1]
+    """The part of the model that a variable belongs to, the second name of its path; or ""."""
+    _, _, below = path.partition("/")
+    return below.partition("/")[0]
+
+
+def bfloat16() -> np.dtype:
+    """The type of numpy arrays of bfloat16; it comes with jax, and is imported when needed."""
+    import ml_dtypes
+
+    return np.dtype(ml_dtypes.bfloat16)
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -74,7 +74,18 @@ def _wrappings(state):
         "state_dict": ({"state_dict": state}, False),
         "parallel": ({f"module.{k}": v for k, v in state.items()}, False),
         "parallel trainer": ({"model": {f"module.{k}": v for k, v in state.items()}}, False),
+        "compiled": ({f"_orig_mod.{k}": v for k, v in state.items()}, False),
+        "compiled encoder": (
+            {k.replace("image_encoder.", "image_encoder._orig_mod."): v for k, v in state.items()},
+            False,
+        ),
+        "lightning": (
+            {"state_dict": {f"model.{k}": v for k, v in state.items()}, "hyper_parameters": {}},
+            False,
+        ),
+        "all at once": ({f"net.module._orig_mod.{k}": v for k, v in state.items()}, False),
         "encoder": (encoder, True),
+        "compiled encoder alone": ({f"_orig_mod.{k}": v for k, v in bare_encoder.items()}, True),
         "encoder without prefix": (bare_encoder, True),
         "distillation": ({"model": bare_encoder, **logger}, True),
     }
@@ -86,7 +97,12 @@ WRAPPINGS = [
     "state_dict",
     "parallel",
     "parallel trainer",
+    "compiled",
+    "compiled encoder",
+    "lightning",
+    "all at once",
     "encoder",
+    "compiled encoder alone",
     "encoder without prefix",
     "distillation",
 ]
@@ -106,6 +122,23 @@ def test_wrappings(wrapping, tmp_path, tiny_state, tiny_variables, tiny_config):
     _same(expected, converted.variables)
     counters = {k: int(v) for k, v in tiny_state.items() if k.endswith("num_batches_tracked")}
     assert converted.counters == counters
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("counters_too", [False, True])
+def test_half_precision_is_widened_exactly(kind, counters_too, tmp_path, tiny_state):
+    halved = {
+        key: value.to(kind) if value.is_floating_point() or counters_too else value
+        for key, value in _tensors(tiny_state).items()
+    }
+    torch.save(halved, tmp_path / "half.pth")
+    weights = load(tmp_path / "half.pth")
+    back = to_state_dict(weights.variables, weights.config)
+    for key, value in halved.items():
+        if "num_batches" not in key:
+            assert back[key].dtype == np.float32
+            np.testing.assert_array_equal(back[key], value.float().numpy())
+    assert bool(weights.counters) == (not counters_too)
 
 
 def test_all_mismatches_are_listed_at_once(tiny_state, tiny_config):
