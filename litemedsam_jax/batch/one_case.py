@@ -138,6 +138,9 @@ class Segmenter:
                 else:
                     self._counter.advance()
 
+        if case.slice_prompts:
+            keep_memory()
+            return model.segment_from_slices(case.image, case.slice_prompts, on_slice=on_slice)
         if case.boxes is None:
             from litemedsam_jax.inference.gt_prompts import segment_by_labels
 

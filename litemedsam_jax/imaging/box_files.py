@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from litemedsam_jax.imaging.geometry import Geometry
+from litemedsam_jax.imaging.slice_box_files import entries_of_rows, prompts_of_entries
+from litemedsam_jax.imaging.slice_prompt import AXES, SlicePrompt
 
 UNITS = ("voxel", "mm", "mm-ras")
 _FLAT = ("x_min", "y_min", "x_max", "y_max")
@@ -26,7 +28,43 @@ def read_boxes(
     (as NIfTI and 3D Slicer show them); the file's own word counts before the argument. geometry:
     needed for millimetres. Raises ValueError that says what is wrong.
     """
+    rows, chosen = _read(Path(path), case, units)
+    return _boxes(Path(path), case, rows, geometry, chosen)
+
+
+def read_prompts(
+    path: str | Path, case: str, geometry: Geometry | None, units: str | None = None
+) -> np.ndarray | list[SlicePrompt]:
+    """The boxes of one case: like `read_boxes`, or boxes on single slices of a volume.
+
+    Those are JSON entries such as {"z": 40, "box": [x_min, y_min, x_max, y_max]}, or CSV rows with
+    a column z (y, x) instead of its minimum and maximum; see `slice_box_files` for what an entry
+    may hold.
+
+    Args:
+        path: JSON or CSV.
+        case: whose boxes they are.
+        geometry: of the volume; None for 2D images.
+        units: of a file that names none.
+
+    Returns:
+        Boxes (N, 4) or (N, 6), or the prompt of each object.
+
+    Raises:
+        ValueError: the file cannot be read or an entry is not understood.
+    """
     path = Path(path)
+    rows, chosen = _read(path, case, units)
+    drawn = isinstance(rows, list) and any(isinstance(row, Mapping) for row in rows)
+    if not drawn:
+        return _boxes(path, case, rows, geometry, chosen)
+    try:
+        return prompts_of_entries(rows, geometry, chosen)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _read(path: Path, case: str, units: str | None) -> tuple[Any, str]:
     reader = {".json": _from_json, ".csv": _from_csv}.get(path.suffix.lower())
     if reader is None:
         raise ValueError(f"{path}: boxes are read from .json, .csv or a label file")
@@ -34,6 +72,10 @@ def read_boxes(
     chosen = own_units or units or "voxel"
     if chosen not in UNITS:
         raise ValueError(f"{path}: units '{chosen}'; expected one of {', '.join(UNITS)}")
+    return rows, chosen
+
+
+def _boxes(path: Path, case: str, rows: Any, geometry: Geometry | None, chosen: str) -> np.ndarray:
     try:
         boxes = np.asarray(rows, np.float64)
     except (TypeError, ValueError, OverflowError):
@@ -77,15 +119,17 @@ def _from_json(path: Path, case: str) -> tuple[Any, str | None]:
     return content, units
 
 
-def _from_csv(path: Path, case: str) -> tuple[list[list[float]], str | None]:
+def _from_csv(path: Path, case: str) -> tuple[list[Any], str | None]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [{(k or "").strip(): v for k, v in row.items()} for row in csv.DictReader(file)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: is not CSV in UTF-8 ({error})") from None
     columns = set().union(*(row.keys() for row in rows)) if rows else set()
+    drawn = columns & set(AXES)
     names = _SOLID if "z_min" in columns else _FLAT
-    if missing := [name for name in names if name not in columns]:
+    missing = [name for name in names if name not in columns]
+    if missing and not drawn:
         raise ValueError(f"{path}: lacks the column {missing[0]}; expected {', '.join(names)}")
     if "case" in columns:
         rows = [row for row in rows if (row["case"] or "").strip() == case]
@@ -94,6 +138,11 @@ def _from_csv(path: Path, case: str) -> tuple[list[list[float]], str | None]:
     units = {(row.get("units") or "").strip() for row in rows} - {""}
     if len(units) > 1:
         raise ValueError(f"{path}: mixes the units {', '.join(sorted(units))} within {case}")
+    if drawn:
+        try:
+            return entries_of_rows(rows), next(iter(units), None)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
     try:
         values = [[float(row[name]) for name in names] for row in rows]
     except (TypeError, ValueError):

@@ -4,6 +4,7 @@ A case holds `imgs` and `boxes`: an image (H, W, 3) or (H, W) with boxes (N, 4),
 (D, H, W) or (D, H, W, 3) with boxes (N, 6). The boxes' width tells the two apart.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 from litemedsam_jax.imaging.boxes import fit_boxes
 from litemedsam_jax.imaging.errors import CaseError
 from litemedsam_jax.imaging.npz import read_npz
+from litemedsam_jax.imaging.slice_prompt import SlicePrompt, fit_prompt
 
 
 @dataclass(frozen=True)
@@ -20,11 +22,12 @@ class Case:
 
     Attributes:
         image: (H, W, 3), (H, W), (D, H, W) or (D, H, W, 3), values 0 to 255.
-        boxes: (N, 4) or (N, 6) inside the image, or None where the ground truth is the prompt.
+        boxes: (N, 4) or (N, 6) inside the image, or None where there are other prompts.
         gts: labels of the image's shape (without colour), or None.
         spacing: (3,) x, y, z in mm, or None.
         warnings: what was corrected on the way, for the log.
         direction: of a volume's axes in the patient as the file has it, to draw it upright.
+        slice_prompts: of a volume whose boxes lie on single slices; a label each.
     """
 
     name: str
@@ -34,11 +37,14 @@ class Case:
     spacing: np.ndarray | None = None
     warnings: tuple[str, ...] = ()
     direction: np.ndarray | None = None
+    slice_prompts: tuple[SlicePrompt, ...] = ()
 
     @property
     def is_volume(self) -> bool:
         if self.boxes is not None:
             return self.boxes.shape[1] == 6
+        if self.slice_prompts:
+            return True
         return self.gts is not None and self.gts.ndim == 3
 
 
@@ -57,10 +63,35 @@ def read_case(path: Path, prompts: str = "boxes") -> Case:
     try:
         arrays = read_npz(path, ("imgs", wanted), ("spacing", "direction"))
     except CaseError as error:
-        raise CaseError(error.reason) from error
-    prompt = {wanted: arrays[wanted]}
-    case = make_case(path.stem, arrays["imgs"], arrays.get("spacing"), **prompt)
+        case = _read_challenge_case(path) if prompts == "boxes" else None
+        if case is None:
+            raise CaseError(error.reason) from error
+        return case
+    case = make_case(
+        path.stem,
+        arrays["imgs"],
+        arrays.get("spacing"),
+        boxes=arrays.get("boxes"),
+        gts=arrays.get("gts"),
+    )
     return replace(case, direction=arrays.get("direction"))
+
+
+def _read_challenge_case(path: Path) -> Case | None:
+    """A case whose prompts are those of a later challenge; None where they are not."""
+    from litemedsam_jax.imaging.challenge_prompts import read_challenge_prompts
+
+    try:
+        found = read_challenge_prompts(path) if path.is_file() else None
+        if found is None:
+            return None
+        arrays = read_npz(path, ("imgs",), ("spacing", "direction"))
+    except CaseError as error:
+        raise CaseError(error.reason) from error
+    prompts, notes = found
+    case = make_case(path.stem, arrays["imgs"], arrays.get("spacing"), slice_prompts=prompts)
+    warnings = (*notes, *case.warnings)
+    return replace(case, direction=arrays.get("direction"), warnings=warnings)
 
 
 def make_case(
@@ -70,6 +101,7 @@ def make_case(
     *,
     boxes: np.ndarray | None = None,
     gts: np.ndarray | None = None,
+    slice_prompts: Sequence[SlicePrompt] = (),
 ) -> Case:
     """Checks arrays from any source and makes a case of them.
 
@@ -78,7 +110,9 @@ def make_case(
         image: (H, W, 3), (H, W), (D, H, W) or (D, H, W, 3), values 0 to 255.
         spacing: (3,) x, y, z in mm; an unusable one is left out with a warning.
         boxes: (N, 4) or (N, 6), or one box without its axis; see `boxes.fit_boxes`.
-        gts: labels (H, W) or (D, H, W). Either boxes or labels must be given.
+        gts: labels (H, W) or (D, H, W).
+        slice_prompts: of a volume, boxes on single slices; see `slice_prompt.fit_prompt`. One of
+            boxes, labels and slice prompts must be given.
 
     Raises:
         CaseError: arrays that do not fit.
@@ -87,6 +121,8 @@ def make_case(
     if boxes is not None:
         boxes = _check_box_shape(boxes)
         volume = boxes.shape[1] == 6
+    elif slice_prompts:
+        volume = True
     else:
         assert gts is not None
         gts = _check_labels(gts)
@@ -100,11 +136,12 @@ def make_case(
                 "they were put in order and clipped"
             )
         boxes = fitted
+    fitted_prompts = tuple(fit_prompt(prompt, image.shape[:3]) for prompt in slice_prompts)
     if gts is not None and volume and gts.shape != image.shape[:3]:
         raise CaseError(f"gts has shape {gts.shape}, but imgs has {image.shape}; they must agree")
     if spacing is not None:
         spacing = _check_spacing(spacing, corrected)
-    return Case(name, image, boxes, gts, spacing, tuple(corrected))
+    return Case(name, image, boxes, gts, spacing, tuple(corrected), slice_prompts=fitted_prompts)
 
 
 def _check_image(image: np.ndarray, volume: bool) -> np.ndarray:

@@ -14,6 +14,7 @@ from litemedsam_jax.imaging.case import Case, make_case
 from litemedsam_jax.imaging.errors import CaseError
 from litemedsam_jax.imaging.geometry import Geometry
 from litemedsam_jax.imaging.intensity import IntensityOptions, to_uint8
+from litemedsam_jax.imaging.slice_prompt import SlicePrompt
 
 if TYPE_CHECKING:
     from litemedsam_jax.imaging.volumes import Volume
@@ -65,6 +66,16 @@ class ImageCase:
     geometry: Geometry | None = None
 
 
+@dataclass(frozen=True)
+class _Prompts:
+    """Boxes (N, 4) or (N, 6), or boxes on slices; each one's label; what a user must know."""
+
+    boxes: np.ndarray
+    labels: np.ndarray
+    notes: tuple[str, ...] = ()
+    drawn: tuple[SlicePrompt, ...] = ()
+
+
 def read_image_case(path: str | Path, options: FileOptions | None) -> ImageCase:
     """Reads an image file (or a DICOM folder) and its boxes.
 
@@ -108,6 +119,8 @@ def _read_2d(path: Path, name: str, source: Path, options: FileOptions) -> Image
     notes: list[str] = []
     image = images_2d.read_image(path, notes=notes)
     prompts = _prompts(source, path, options, image.shape[:2], None)
+    if prompts.drawn:
+        raise ValueError(f"{source}: boxes on slices are for volumes; {path.name} is a 2D image")
     if prompts.boxes.shape[1] != 4:
         raise ValueError(f"{source}: a picture's boxes have 4 numbers, these have 6")
     case = make_case(name, image, boxes=prompts.boxes)
@@ -122,6 +135,8 @@ def _read_volume(path: Path, name: str, source: Path, options: FileOptions) -> I
     image, notes = _grey_levels(volume, path, options.intensity)
     geometry = volume.geometry
     prompts = _prompts(source, path, options, image.shape[:3], geometry)
+    if prompts.drawn:
+        return _drawn_case(path, name, image, prompts, geometry, (*volume.notes, *notes))
     boxes = prompts.boxes
     flat = len(image) == 1 and (geometry.flat or boxes.shape[1] == 4)
     if flat:  # a 2D image, whatever its file is
@@ -136,6 +151,21 @@ def _read_volume(path: Path, name: str, source: Path, options: FileOptions) -> I
         warnings=(*volume.notes, *notes, *prompts.notes, *case.warnings),
         direction=None if flat else np.array(geometry.direction),
     )
+    return ImageCase(path, case, prompts.labels, geometry)
+
+
+def _drawn_case(
+    path: Path,
+    name: str,
+    image: np.ndarray,
+    prompts: _Prompts,
+    geometry: Geometry,
+    notes: tuple[str, ...],
+) -> ImageCase:
+    """A volume with boxes on single slices."""
+    case = make_case(name, image, np.array(geometry.spacing), slice_prompts=prompts.drawn)
+    warnings = (*notes, *prompts.notes, *case.warnings)
+    case = replace(case, warnings=warnings, direction=np.array(geometry.direction))
     return ImageCase(path, case, prompts.labels, geometry)
 
 
@@ -177,15 +207,6 @@ def without_boxes(images: list[Path], source: Path) -> list[Path]:
     return [image for image in images if image.resolve() not in used]
 
 
-@dataclass(frozen=True)
-class _Prompts:
-    """Boxes (N, 4) or (N, 6), the label of each one's mask, and what a user must know of them."""
-
-    boxes: np.ndarray
-    labels: np.ndarray
-    notes: tuple[str, ...] = ()
-
-
 def _prompts(
     source: Path,
     path: Path,
@@ -196,7 +217,12 @@ def _prompts(
     if source.suffix.lower() in (".json", ".csv"):
         from litemedsam_jax.imaging import box_files
 
-        rows = box_files.read_boxes(source, file_kinds.stem_of(path), geometry, options.units)
+        rows = box_files.read_prompts(source, file_kinds.stem_of(path), geometry, options.units)
+        if isinstance(rows, list):
+            labels = np.array([prompt.label for prompt in rows])
+            # Masks are numbered 1 ... N, and get their labels when they are written.
+            drawn = tuple(replace(prompt, label=k) for k, prompt in enumerate(rows, start=1))
+            return _Prompts(np.zeros((0, 6)), labels, drawn=drawn)
         return _Prompts(rows, np.arange(1, len(rows) + 1))
     maps, notes = _label_maps(source, geometry, options)
     if geometry is None:

@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -81,6 +81,37 @@ def _read(path: Path, required: Sequence[str], optional: Sequence[str]) -> dict[
         raise CaseError(f"{fault}; expected what numpy.savez_compressed writes") from error
 
 
+def read_object_array(path: Path, name: str) -> Any:
+    """What an object array of an npz holds, read without executing anything.
+
+    Args:
+        path: the npz.
+        name: of the array.
+
+    Returns:
+        Dictionaries, lists, strings and numbers; None where there is no such array, or one of
+        numbers, or no intact npz.
+
+    Raises:
+        CaseError: the array holds other objects, or too many.
+    """
+    from litemedsam_jax.imaging.object_arrays import read_objects
+    from litemedsam_jax.pickle_reader import MAX_PICKLE_BYTES
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if f"{name}.npy" not in archive.namelist():
+                return None
+            with archive.open(f"{name}.npy") as stream:
+                if not _read_header(stream, name, objects=True)[2].hasobject:
+                    return None
+                return read_objects(stream.read(MAX_PICKLE_BYTES + 1), name)
+    except CaseError:
+        raise
+    except (OSError, *_DAMAGE):
+        return None  # reading its other arrays says what is wrong with it
+
+
 def _listed(members: Iterable[str]) -> str:
     names = sorted(name.removesuffix(".npy")[:40] for name in members)
     return ", ".join(names[:8] + ["..."] * (len(names) > 8)) or "nothing"
@@ -111,7 +142,9 @@ def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> n
     return data.reshape(shape, order="F" if fortran else "C")
 
 
-def _read_header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+def _read_header(
+    stream: IO[bytes], name: str, objects: bool = False
+) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Shape, order and type of an npy member: nothing but numbers, of a shape that can be."""
     try:
         with warnings.catch_warnings():
@@ -131,6 +164,8 @@ def _read_header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, n
         told = one_line(" ".join(str(error).split()), 150)
         raise CaseError(f"array '{name}' is no npy data: {told}") from error
     if dtype.hasobject:
+        if objects:
+            return shape, fortran, dtype
         raise CaseError(f"array '{name}' holds Python objects, which are never unpickled")
     if dtype.kind not in "biufc" or dtype.itemsize == 0:
         raise CaseError(f"array '{name}' has values of type {dtype}; expected numbers")

@@ -7,6 +7,7 @@ import numpy as np
 
 from litemedsam_jax.imaging.errors import CaseError
 
+SHORT_DIAMETER = 0.7  # of the longest one, of an object of which no more is known
 AXES = ("z", "y", "x")  # the array's axes 0, 1, 2: axial, coronal, sagittal of a straight grid
 
 
@@ -43,8 +44,8 @@ class SliceBox:
     ) -> "SliceBox":
         """The box that a diameter spans, such as RECIST's longest one.
 
-        The square around the line's middle, with the line's length as its side, holds every object
-        whose longest diameter it is; the box is half way between that and the line's own box.
+        The object is taken as an ellipse whose longest diameter the line is, and whose short one is
+        `SHORT_DIAMETER` of that.
 
         Args:
             index: which slice, from 0.
@@ -53,8 +54,8 @@ class SliceBox:
             axis: across which the slice lies.
         """
         ends_ = np.asarray(ends, np.float64).reshape(2, 2)
-        own = np.abs(ends_[1] - ends_[0]) / 2
-        half = (own + np.hypot(*(ends_[1] - ends_[0])) / 2) / 2 + margin
+        along = (ends_[1] - ends_[0]) / 2
+        half = np.hypot(along, SHORT_DIAMETER * along[::-1]) + margin
         middle = ends_.mean(axis=0)
         return cls(index, tuple(np.concatenate([middle - half, middle + half]).tolist()), axis)
 

@@ -204,13 +204,19 @@ class LiteMedSAM:
 
         return propagate(EncodedVolume(self.engine, volume, prompt.axis), prompt)
 
-    def segment_from_slices(self, volume: np.ndarray, prompts: Sequence[SlicePrompt]) -> np.ndarray:
+    def segment_from_slices(
+        self,
+        volume: np.ndarray,
+        prompts: Sequence[SlicePrompt],
+        on_slice: OnSlice | None = None,
+    ) -> np.ndarray:
         """One label volume, from boxes drawn on single slices.
 
         Args:
             volume: (D, H, W) or (D, H, W, 3), values 0 to 255.
             prompts: an object each, with the label it gets. Where objects overlap, the one with
-                the larger logits wins.
+                the higher label wins.
+            on_slice: called with the number of objects done, and of all.
 
         Returns:
             (D, H, W), uint8, or uint16 for labels above 255.
@@ -222,7 +228,9 @@ class LiteMedSAM:
 
         labels = blank(volume.shape[:3], max(prompt.label for prompt in prompts))
         encoded: dict[str, EncodedVolume] = {}
-        for prompt in prompts:
+        for done, prompt in enumerate(prompts):
+            if on_slice is not None:
+                on_slice(done, len(prompts))
             axis = prompt.axis
             if axis not in encoded:
                 encoded[axis] = EncodedVolume(self.engine, volume, axis)

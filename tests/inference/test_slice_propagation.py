@@ -107,6 +107,8 @@ def test_prompts_that_do_not_fit_are_refused(boxes, message):
         SliceBox(1, BOX, "a")
 
 
-def test_a_line_becomes_a_box_between_its_own_and_the_square_around_it():
+def test_a_line_becomes_the_box_of_an_ellipse():
     box = SliceBox.around_line(4, (100, 100, 140, 100)).box
-    assert box == (100, 90, 140, 110)
+    assert box == (100, 86, 140, 114)
+    slanted = SliceBox.around_line(4, (100, 100, 130, 140)).box
+    np.testing.assert_allclose(slanted, (94.48, 97.41, 135.52, 142.59), atol=0.01)
