@@ -12,6 +12,7 @@ from collections.abc import Sequence
 # The modules are imported only when asked for: start-up time is part of every timed case.
 COMMANDS = {
     "segment": ("litemedsam_jax.commands.segment", "segment images and volumes inside boxes"),
+    "annotate": ("litemedsam_jax.commands.annotate", "a page on which the mask follows the box"),
     "compile": ("litemedsam_jax.commands.compile", "compile ahead of time, for quick starts"),
     "convert": ("litemedsam_jax.commands.convert", "PyTorch checkpoint to safetensors, and back"),
     "evaluate": ("litemedsam_jax.commands.evaluate", "score masks against ground truth"),
@@ -31,6 +32,7 @@ COMMANDS = {
 _OPTIONAL = {
     "'litemedsam-jax[tools]'": "PIL SimpleITK cc3d highdicom matplotlib pydicom scipy "
     "surface_distance",
+    "'litemedsam-jax[serve]'": "starlette uvicorn",
     "'litemedsam-jax[train]'": "array_record grain optax orbax tensorboardX tqdm",
     "torch": "torch",
 }

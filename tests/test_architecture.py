@@ -38,11 +38,13 @@ ROOMS = {
     "weights": {"models"},
     "engine": {"models", "weights"},
     "inference": {"imaging", "models", "weights", "engine"},
+    "annotation": {"imaging"},
+    "serving": {"imaging", "drawing", "annotation", "inference"},
     "batch": {"imaging", "drawing", "weights", "engine", "inference"},
     "training": {"imaging", "drawing", "models", "weights", "preparation", "evaluation"},
     "commands": {
         "imaging", "drawing", "models", "weights", "engine", "inference", "batch", "training",
-        "preparation", "evaluation", "cli",
+        "preparation", "evaluation", "annotation", "serving", "cli",
     },
     "cli": {"commands"},
 }  # fmt: skip
@@ -59,6 +61,8 @@ CONFINED = {
     "optax": {"training"},
     "orbax": {"training"},
     "grain": {"training"},
+    "starlette": {"serving"},
+    "uvicorn": {"serving"},
     "matplotlib": {"evaluation", "training"},
 }
 

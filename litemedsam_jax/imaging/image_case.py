@@ -132,7 +132,7 @@ def _read_volume(path: Path, name: str, source: Path, options: FileOptions) -> I
     from litemedsam_jax.imaging import volumes
 
     volume = volumes.read_volume(path)
-    image, notes = _grey_levels(volume, path, options.intensity)
+    image, notes = grey_levels(volume, path, options.intensity)
     geometry = volume.geometry
     prompts = _prompts(source, path, options, image.shape[:3], geometry)
     if prompts.drawn:
@@ -281,7 +281,7 @@ def _boxes_of_masks(
     return _Prompts(np.concatenate(boxes), np.concatenate(labels), tuple(notes))
 
 
-def _grey_levels(
+def grey_levels(
     volume: "Volume", path: Path, options: IntensityOptions
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """The volume as uint8, and what was guessed for it."""
@@ -291,14 +291,14 @@ def _grey_levels(
         return array, ()
     notes: tuple[str, ...] = ()
     if options.modality == "auto":
-        options, notes = _guess(volume, options)
+        options, notes = guess_intensity(volume, options)
     try:
         return to_uint8(array, options), notes
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _guess(volume: "Volume", options: IntensityOptions) -> tuple[IntensityOptions, tuple[str, ...]]:
+def guess_intensity(volume: "Volume", options: IntensityOptions) -> tuple[IntensityOptions, tuple[str, ...]]:
     """By the file's word; where it has none: CT holds air at -1000, nothing else reaches there."""
     if volume.modality is not None and volume.modality not in ("OT", "SC", "SEG"):
         modality, why = volume.modality, f"its file says {volume.modality}"

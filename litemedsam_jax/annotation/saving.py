@@ -1,0 +1,96 @@
+"""Writing a case's masks, boxes and names beside each other, each file whole or not at all."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from litemedsam_jax.annotation.document import Document
+from litemedsam_jax.files import replacing
+from litemedsam_jax.imaging.case import write_arrays
+from litemedsam_jax.imaging.file_kinds import stem_of
+from litemedsam_jax.imaging.image_case import output_name
+from litemedsam_jax.imaging.opened_image import OpenedImage
+
+
+def save(image: OpenedImage, document: Document, folder: Path) -> list[Path]:
+    """Writes labels in the image's kind and on its exact grid, boxes and names.
+
+    Returns:
+        The files written: NAME.nii.gz (or the image's own kind; PNG for 2D images, npz with `segs`
+        for npz, also NAME.dcm, a DICOM SEG object, for a DICOM series), NAME.boxes.json, which
+        `litemedsam segment --boxes` takes, and NAME.labels.json.
+
+    Raises:
+        ValueError: A file would replace the image itself, or cannot hold these labels.
+        OSError: It cannot be written.
+    """
+    stem = stem_of(image.path)
+    written = save_labels(image, document, folder)
+    written.append(_write_json(folder / f"{stem}.boxes.json", boxes_json(image, document)))
+    names = [label.to_json() for label in document.labels.values()]
+    written.append(_write_json(folder / f"{stem}.labels.json", names))
+    return written
+
+
+def save_labels(image: OpenedImage, document: Document, folder: Path) -> list[Path]:
+    """Writes the label map alone; see `save`."""
+    path = folder / output_name(image.path)
+    if path.resolve() == image.path.resolve():
+        raise ValueError(f"{path}: the masks would replace the image; give another --output")
+    labels = document.voxels
+    if image.kind == "npz":
+        arrays = {"segs": labels[0] if image.flat else labels}
+        if image.spacing is not None:
+            arrays["spacing"] = np.array(image.spacing)
+        write_arrays(path, **arrays)
+    elif image.geometry is None:
+        from litemedsam_jax.imaging import images_2d
+
+        with replacing(path) as beside:
+            beside.write_bytes(images_2d.encode_labels(labels[0]).tobytes())
+    else:
+        from litemedsam_jax.imaging import volumes
+
+        volumes.write_volume(path, labels, image.geometry)
+    written = [path]
+    if image.kind == "dicom" and image.path.is_dir() and labels.any():
+        from litemedsam_jax.imaging import dicom
+
+        names = {label.value: label.name for label in document.labels.values()}
+        dicom.write_dicom_seg(image.path, labels, folder / f"{stem_of(image.path)}.dcm", names)
+        written.append(folder / f"{stem_of(image.path)}.dcm")
+    return written
+
+
+def boxes_json(image: OpenedImage, document: Document) -> Mapping[str, object]:
+    """The boxes of the document as `litemedsam segment --boxes` reads them, in voxels.
+
+    `labels` says which label each box belongs to. Boxes that take away are not among them: the
+    command knows none.
+    """
+    rows, labels = boxes_of(image, document)
+    return {"units": "voxel", "boxes": rows, "labels": labels}
+
+
+def boxes_of(image: OpenedImage, document: Document) -> tuple[list[list[float]], list[int]]:
+    """The boxes that add, as rows of 4 (2D images) or 6 numbers, and their labels."""
+    rows, labels = [], []
+    for layer in document.layers:
+        if layer.box is None or not layer.adds or layer.slice is None:
+            continue
+        x_min, y_min, x_max, y_max = layer.box
+        first, last = layer.slice, layer.slice
+        if layer.kind == "propagation" and layer.masks:
+            first, last = min(layer.masks), max(layer.masks)
+        row = [x_min, y_min, x_max, y_max]
+        rows.append(row if image.flat else [x_min, y_min, first, x_max, y_max, last])
+        labels.append(layer.label)
+    return rows, labels
+
+
+def _write_json(path: Path, content: object) -> Path:
+    with replacing(path) as beside:
+        beside.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+    return path

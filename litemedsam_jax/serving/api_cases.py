@@ -1,0 +1,57 @@
+"""Cases: the list, opening one, its slices, labels and events."""
+
+import numpy as np
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from litemedsam_jax.serving.context import Context
+
+
+async def workspace(context: Context, _: Request) -> Response:
+    """GET /workspace: the cases, and what the server can do."""
+    cases = await run_in_threadpool(context.workspace.describe)
+    return JSONResponse(
+        {
+            "cases": cases,
+            "read_only": context.workspace.read_only,
+            "model": {"state": context.worker.state, "message": context.worker.message},
+        }
+    )
+
+
+async def case(context: Context, request: Request) -> Response:
+    """GET /cases/{case}: opens it; shape, planes, windows, labels, layers."""
+    session = await context.session(request)
+    return JSONResponse(await run_in_threadpool(session.describe))
+
+
+async def slice_values(context: Context, request: Request) -> Response:
+    """GET /cases/{case}/slices/{axis}/{index}: raw values, little-endian, row by row."""
+    session = await context.session(request)
+    axis, index = request.path_params["axis"], request.path_params["index"]
+    array = await run_in_threadpool(session.slice_values, axis, index)
+    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    headers = {"X-Dtype": array.dtype.name, "X-Shape": ",".join(map(str, array.shape))}
+    return Response(_bytes(little), media_type="application/octet-stream", headers=headers)
+
+
+async def slice_labels(context: Context, request: Request) -> Response:
+    """GET /cases/{case}/labels/{axis}/{index}: the label map, cropped, as runs."""
+    session = await context.session(request)
+    axis, index = request.path_params["axis"], request.path_params["index"]
+    revision = session.editor.revision
+    patch = await run_in_threadpool(session.slice_labels, axis, index)
+    return JSONResponse({"revision": revision, "patch": patch.to_json()})
+
+
+async def events(context: Context, request: Request) -> Response:
+    """GET /cases/{case}/events: a stream of what happens to the case."""
+    session = await context.session(request)
+    first = {"revision": session.editor.revision}
+    stream = context.events.stream(session.number, first)
+    return StreamingResponse(stream, media_type="text/event-stream")
+
+
+def _bytes(array: np.ndarray) -> bytes:
+    return np.ascontiguousarray(array).tobytes()

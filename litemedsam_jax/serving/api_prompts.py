@@ -1,0 +1,96 @@
+"""Prompts: slices encoded ahead, boxes tried while they are dragged, boxes kept."""
+
+import asyncio
+from collections.abc import Hashable
+from functools import partial
+
+import numpy as np
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from litemedsam_jax.annotation import edits
+from litemedsam_jax.annotation.operations import PutLayer
+from litemedsam_jax.annotation.run_lengths import Patch
+from litemedsam_jax.inference.predictor import LiteMedSAM
+from litemedsam_jax.serving.case_session import CaseSession
+from litemedsam_jax.serving.context import Context
+from litemedsam_jax.serving.embedding_cache import EmbeddingCache
+from litemedsam_jax.serving.model_worker import AHEAD, PROMPT
+from litemedsam_jax.serving.requests import BoxRequest, LookRequest, parse
+from litemedsam_jax.serving.slice_masks import SliceImage, encoded, mask_of_box
+
+
+async def look(context: Context, request: Request) -> Response:
+    """POST /cases/{case}/look: encodes a slice; the answer comes when it is ready."""
+    session = await context.session(request)
+    wanted = parse(LookRequest, await request.body())
+    source = await run_in_threadpool(session.slice_image, wanted.slice)
+    if source.key not in context.cache:
+        job = partial(_encode, cache=context.cache, source=source)
+        future = context.worker.submit(job, AHEAD, latest_of=("look", wanted.client))
+        await asyncio.wrap_future(future)
+    return JSONResponse({"slice": wanted.slice, "ready": True})
+
+
+async def predict(context: Context, request: Request) -> Response:
+    """POST /cases/{case}/predict: the slice as it would be with this box; nothing is kept.
+
+    Of one client's requests that still wait, only the latest is answered; the others get 409.
+    """
+    session = await context.session(request)
+    wanted = parse(BoxRequest, await request.body())
+    mask = await _mask(context, session, wanted, ("predict", wanted.client))
+    layer = _layer(session, wanted, mask)
+    patch = await run_in_threadpool(session.tried, wanted.slice, layer)
+    return JSONResponse({"number": wanted.number, "slice": wanted.slice, "patch": patch.to_json()})
+
+
+async def put_box(context: Context, request: Request) -> Response:
+    """POST /cases/{case}/boxes: keeps a box and its mask, as one step of the history."""
+    session = await context.writable(request)
+    wanted = parse(BoxRequest, await request.body())
+    mask = await _mask(context, session, wanted, None)
+
+    def keep() -> Response:
+        with session.lock:
+            layer = _layer(session, wanted, mask)
+            regions = session.editor.do(PutLayer(layer))
+            return JSONResponse({**context.changed(session, regions), "layer": layer.number})
+
+    return await run_in_threadpool(keep)
+
+
+async def _mask(
+    context: Context, session: CaseSession, wanted: BoxRequest, latest_of: Hashable
+) -> Patch:
+    box = edits.ordered_box(wanted.box, session.document.shape)
+    source = await run_in_threadpool(session.slice_image, wanted.slice)
+    job = partial(_predict, cache=context.cache, source=source, box=box, at=wanted.threshold)
+    future = context.worker.submit(job, PROMPT, latest_of)
+    return await asyncio.wrap_future(future)
+
+
+def _layer(session: CaseSession, wanted: BoxRequest, mask: Patch):
+    with session.lock:
+        number = session.editor.next_number() if wanted.layer is None else wanted.layer
+        return edits.box_layer(
+            session.document,
+            number,
+            label=wanted.label,
+            z=wanted.slice,
+            box=edits.ordered_box(wanted.box, session.document.shape),
+            mask=mask,
+            adds=wanted.adds,
+            threshold=wanted.threshold,
+        )
+
+
+def _encode(model: LiteMedSAM, cache: EmbeddingCache, source: SliceImage) -> None:
+    encoded(model, cache, source)
+
+
+def _predict(
+    model: LiteMedSAM, cache: EmbeddingCache, source: SliceImage, box: edits.Box, at: float
+) -> Patch:
+    return mask_of_box(encoded(model, cache, source), np.array(box), at)

@@ -1,0 +1,92 @@
+"""The server: the page, the interface under /api/v1, the model's thread."""
+
+import secrets
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from litemedsam_jax.inference.predictor import LiteMedSAM
+from litemedsam_jax.serving import api_cases, api_edits, api_prompts
+from litemedsam_jax.serving.context import Context, endpoint
+from litemedsam_jax.serving.embedding_cache import EmbeddingCache
+from litemedsam_jax.serving.events import Events
+from litemedsam_jax.serving.model_worker import ModelWorker
+from litemedsam_jax.serving.security import Guard
+from litemedsam_jax.serving.workspace import Workspace
+
+CACHE_BYTES = 256 << 20  # of embeddings, 4 MiB a slice
+PAGE = Path(str(files("litemedsam_jax.serving") / "page"))
+_CASE = "/cases/{case:int}"
+_ROUTES = (
+    ("GET", "/workspace", api_cases.workspace),
+    ("GET", _CASE, api_cases.case),
+    ("GET", _CASE + "/slices/{axis:int}/{index:int}", api_cases.slice_values),
+    ("GET", _CASE + "/labels/{axis:int}/{index:int}", api_cases.slice_labels),
+    ("GET", _CASE + "/events", api_cases.events),
+    ("POST", _CASE + "/look", api_prompts.look),
+    ("POST", _CASE + "/predict", api_prompts.predict),
+    ("POST", _CASE + "/boxes", api_prompts.put_box),
+    ("POST", _CASE + "/undo", api_edits.undo),
+    ("POST", _CASE + "/redo", api_edits.redo),
+    ("DELETE", _CASE + "/layers/{layer:int}", api_edits.drop_layer),
+    ("POST", _CASE + "/save", api_edits.save),
+)
+
+
+def new_token() -> str:
+    """A token that nobody guesses."""
+    return secrets.token_urlsafe(24)
+
+
+def create_app(
+    workspace: Workspace,
+    load_model: Callable[[], LiteMedSAM],
+    token: str,
+    port: int,
+    host: str = "127.0.0.1",
+) -> ASGIApp:
+    """The application.
+
+    Args:
+        load_model: Called once, on the model's thread; what it raises is shown on the page.
+        token: What every request must carry.
+        port, host: Where it listens; the names that requests may call it by follow from them.
+    """
+    events = Events()
+    worker = ModelWorker(load_model, lambda: events.publish(None, {"model": True}))
+    context = Context(workspace, worker, EmbeddingCache(CACHE_BYTES), events)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette):
+        worker.start()
+        yield
+        events.close()
+        worker.stop()
+        workspace.close()
+
+    routes = [
+        Route(path, endpoint(context, handler), methods=[method])
+        for method, path, handler in _ROUTES
+    ]
+    app = Starlette(
+        routes=[
+            Route("/", _page),
+            Mount("/api/v1", routes=routes),
+            Mount("/page", StaticFiles(directory=PAGE)),
+        ],
+        lifespan=lifespan,
+    )
+    names = {"127.0.0.1", "localhost", host}
+    return Guard(app, token, {f"{name}:{port}" for name in names}, f"litemedsam_{port}")
+
+
+async def _page(_: Request) -> Response:
+    return FileResponse(PAGE / "index.html")
