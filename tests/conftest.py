@@ -8,7 +8,11 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")  # parity bounds are those of floa
 import numpy as np
 import pytest
 
-pytest_plugins = ["tests.support.model_fixtures", "tests.support.image_fixtures"]
+pytest_plugins = [
+    "tests.support.model_fixtures",
+    "tests.support.image_fixtures",
+    "tests.support.browser",
+]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

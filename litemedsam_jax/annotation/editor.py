@@ -70,7 +70,7 @@ class Editor:
         changed = self._run(step)
         try:
             self._append({"do": [op.to_json() for op in operations], "extend": extend})
-        except OSError:  # a full disk: what is not in the journal has not happened
+        except BaseException:  # a full disk: what is not in the journal has not happened
             self._changed(_apply_all(step.back, self.document))
             raise
         self._remember(step, extend)
@@ -81,7 +81,7 @@ class Editor:
         changed = self._undo_step()
         try:
             self._append({"undo": True})
-        except OSError:
+        except BaseException:
             self._redo_step()
             raise
         return changed
@@ -91,7 +91,7 @@ class Editor:
         changed = self._redo_step()
         try:
             self._append({"redo": True})
-        except OSError:
+        except BaseException:
             self._undo_step()
             raise
         return changed

@@ -14,7 +14,7 @@ from litemedsam_jax.annotation.journal import Journal
 from litemedsam_jax.annotation.layers import Label, default_label
 from litemedsam_jax.imaging.case import read_arrays, write_arrays
 from litemedsam_jax.imaging.file_kinds import stem_of
-from litemedsam_jax.imaging.image_case import output_name
+from litemedsam_jax.imaging.label_files import output_name
 from litemedsam_jax.imaging.opened_image import OpenedImage, labels_beside, read_labels_for
 
 _JOURNALS = ".annotation"

@@ -52,6 +52,7 @@ class Patch:
 
 def encode(array: np.ndarray, x: int = 0, y: int = 0) -> Patch:
     """A rectangle (height, width) of bool or whole numbers whose first pixel lies at x, y."""
+    x, y = int(x), int(y)  # of NumPy's, which JSON does not take
     height, width = array.shape
     flat = array.ravel()
     if not flat.size:

@@ -10,7 +10,7 @@ from litemedsam_jax.annotation.document import Document
 from litemedsam_jax.files import replacing
 from litemedsam_jax.imaging.case import write_arrays
 from litemedsam_jax.imaging.file_kinds import stem_of
-from litemedsam_jax.imaging.image_case import output_name
+from litemedsam_jax.imaging.label_files import output_name
 from litemedsam_jax.imaging.opened_image import OpenedImage
 
 

@@ -67,4 +67,5 @@ def run(args: argparse.Namespace) -> int:
     if not args.no_browser:
         threading.Timer(0.3, webbrowser.open, [address]).start()
     server.serve(workspace, args.weights, token, listening)
-    return 0
+    sys.stdout.flush()
+    os._exit(0)  # the model's thread may be at work in XLA, which would complain

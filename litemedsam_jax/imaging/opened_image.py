@@ -98,6 +98,8 @@ def labels_beside(path: Path, folder: Path) -> Path | None:
         found = find_boxes(path, folder)
     except (ValueError, OSError):
         return None
+    if file_kinds.stem_of(found) == file_kinds.stem_of(path):
+        return None  # two images of one name, in two formats
     return found if file_kinds.kind_of(found) in ("picture", "volume") else None
 
 

@@ -26,6 +26,12 @@ async def case(context: Context, request: Request) -> Response:
     return JSONResponse(await run_in_threadpool(session.describe))
 
 
+async def state(context: Context, request: Request) -> Response:
+    """GET /cases/{case}/state: what editing changes, revision, labels, layers."""
+    session = await context.session(request)
+    return JSONResponse(session.state())
+
+
 async def slice_values(context: Context, request: Request) -> Response:
     """GET /cases/{case}/slices/{axis}/{index}: raw values, little-endian, row by row."""
     session = await context.session(request)

@@ -1,7 +1,6 @@
 """The server: the page, the interface under /api/v1, the model's thread."""
 
 import secrets
-from collections.abc import Callable
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -13,7 +12,6 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from litemedsam_jax.inference.predictor import LiteMedSAM
 from litemedsam_jax.serving import api_cases, api_edits, api_prompts
 from litemedsam_jax.serving.context import Context, endpoint
 from litemedsam_jax.serving.embedding_cache import EmbeddingCache
@@ -28,6 +26,7 @@ _CASE = "/cases/{case:int}"
 _ROUTES = (
     ("GET", "/workspace", api_cases.workspace),
     ("GET", _CASE, api_cases.case),
+    ("GET", _CASE + "/state", api_cases.state),
     ("GET", _CASE + "/slices/{axis:int}/{index:int}", api_cases.slice_values),
     ("GET", _CASE + "/labels/{axis:int}/{index:int}", api_cases.slice_labels),
     ("GET", _CASE + "/events", api_cases.events),
@@ -48,7 +47,8 @@ def new_token() -> str:
 
 def create_app(
     workspace: Workspace,
-    load_model: Callable[[], LiteMedSAM],
+    worker: ModelWorker,
+    events: Events,
     token: str,
     port: int,
     host: str = "127.0.0.1",
@@ -56,20 +56,17 @@ def create_app(
     """The application.
 
     Args:
-        load_model: Called once, on the model's thread; what it raises is shown on the page.
+        worker, events: Stop and close them before the server is stopped: requests that wait for
+            them have no end of their own. The worker is started with the application.
         token: What every request must carry.
         port, host: Where it listens; the names that requests may call it by follow from them.
     """
-    events = Events()
-    worker = ModelWorker(load_model, lambda: events.publish(None, {"model": True}))
     context = Context(workspace, worker, EmbeddingCache(CACHE_BYTES), events)
 
     @asynccontextmanager
     async def lifespan(_: Starlette):
         worker.start()
         yield
-        events.close()
-        worker.stop()
         workspace.close()
 
     routes = [

@@ -5,7 +5,8 @@ import queue
 import sys
 import threading
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from litemedsam_jax.inference.predictor import LiteMedSAM
@@ -48,6 +49,7 @@ class ModelWorker:
         self._jobs: queue.PriorityQueue[tuple[int, int, Any]] = queue.PriorityQueue()
         self._order = itertools.count()
         self._latest: dict[Hashable, _Job] = {}
+        self._current: _Job | None = None
         self._lock = threading.Lock()
         self._model: LiteMedSAM | None = None
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
@@ -57,7 +59,15 @@ class ModelWorker:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread after the job it is at."""
+        """Ends the thread after the job it is at; nobody waits for that one or those queued."""
+        with self._lock:
+            waiting = [self._current] if self._current else []
+            while not self._jobs.empty():
+                waiting.append(self._jobs.get_nowait()[2])
+        for work in waiting:
+            if work is not None:
+                with suppress(InvalidStateError):
+                    work.future.set_exception(Superseded())
         self._jobs.put((-1, next(self._order), None))
 
     def submit(
@@ -93,12 +103,17 @@ class ModelWorker:
             with self._lock:
                 if not work.take():
                     continue  # superseded, and its waiter knows
-            try:
-                if self._model is None:
-                    raise ModelUnavailable(self.message)
-                work.future.set_result(work.run(self._model))
-            except BaseException as error:  # the waiter's to report; the thread goes on
-                work.future.set_exception(error)
+                self._current = work
+            with suppress(InvalidStateError):  # nobody waits any more
+                try:
+                    if self._model is None:
+                        raise ModelUnavailable(self.message)
+                    work.future.set_result(work.run(self._model))
+                except InvalidStateError:
+                    raise
+                except Exception as error:  # the waiter's to report; the thread goes on
+                    work.future.set_exception(error)
+            self._current = None
 
     def _open(self) -> None:
         try:

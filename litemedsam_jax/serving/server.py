@@ -1,12 +1,16 @@
 """Listening and serving, until the user ends it."""
 
 import socket
+from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
 from litemedsam_jax.inference.predictor import LiteMedSAM
 from litemedsam_jax.serving.app import create_app, new_token
+from litemedsam_jax.serving.events import Events
+from litemedsam_jax.serving.model_worker import ModelWorker
 from litemedsam_jax.serving.workspace import Workspace
 
 __all__ = ["listen", "new_token", "serve"]
@@ -39,15 +43,32 @@ def serve(workspace: Workspace, weights: Path, token: str, listening: socket.soc
         listening: The socket to serve on.
     """
     host, port = listening.getsockname()[:2]
-    app = create_app(
-        workspace, lambda: LiteMedSAM.from_pretrained(weights, "cpu"), token, port, host
+    events = Events()
+    worker = ModelWorker(
+        lambda: LiteMedSAM.from_pretrained(weights, "cpu"),
+        lambda: events.publish(None, {"model": True}),
     )
+    app = create_app(workspace, worker, events, token, port, host)
     config = uvicorn.Config(
         app,
         log_level="error",
         access_log=False,  # addresses of requests say what somebody looks at
         server_header=False,
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=2,
         lifespan="on",
     )
-    uvicorn.Server(config).run(sockets=[listening])
+    with suppress(KeyboardInterrupt):  # the way to end it
+        _Server(config, worker, events).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """Ends what requests may wait for when it is asked to stop, else it would wait with them."""
+
+    def __init__(self, config: uvicorn.Config, worker: ModelWorker, events: Events):
+        super().__init__(config)
+        self._worker, self._events = worker, events
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._events.close()
+        self._worker.stop()
+        super().handle_exit(sig, frame)

@@ -10,7 +10,7 @@ from typing import Any
 from litemedsam_jax.annotation.layers import Label
 from litemedsam_jax.annotation.project import open_editor, progress
 from litemedsam_jax.imaging.file_kinds import cases_in
-from litemedsam_jax.imaging.image_case import output_name
+from litemedsam_jax.imaging.label_files import output_name
 from litemedsam_jax.imaging.opened_image import labels_beside, open_image
 from litemedsam_jax.serving.case_session import CaseSession
 

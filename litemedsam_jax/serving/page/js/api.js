@@ -1,0 +1,73 @@
+// The page's one way to its engine. An engine inside the browser could take this module's place.
+
+const ROOT = "/api/v1";
+
+export class Refused extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+async function call(method, path, body, signal) {
+  let response;
+  try {
+    response = await fetch(ROOT + path, {
+      method,
+      signal,
+      body: body === undefined ? undefined : JSON.stringify(body),
+      headers: body === undefined ? {} : { "Content-Type": "application/json" },
+    });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Refused(0, "The server does not answer. Start `litemedsam annotate` again: nothing is lost.");
+  }
+  if (response.ok) return response;
+  let message = `The server refused (${response.status}).`;
+  try {
+    const answer = await response.json();
+    if (answer.superseded) return null;
+    message = answer.error ?? message;
+  } catch { /* a page of another kind */ }
+  throw new Refused(response.status, message);
+}
+
+async function json(method, path, body, signal) {
+  const response = await call(method, path, body, signal);
+  return response === null ? null : response.json();
+}
+
+const TYPES = { uint8: Uint8Array, int16: Int16Array, uint16: Uint16Array, float32: Float32Array };
+
+export const api = {
+  // Tabs do not take each other's answers: each is a client of its own.
+  client: Math.random().toString(36).slice(2),
+
+  workspace: () => json("GET", "/workspace"),
+  openCase: (id) => json("GET", `/cases/${id}`),
+  state: (id) => json("GET", `/cases/${id}/state`),
+
+  async sliceValues(id, axis, index) {
+    const response = await call("GET", `/cases/${id}/slices/${axis}/${index}`);
+    const shape = response.headers.get("X-Shape").split(",").map(Number);
+    const values = new TYPES[response.headers.get("X-Dtype")](await response.arrayBuffer());
+    return { values, rows: shape[0], columns: shape[1], channels: shape[2] ?? 1 };
+  },
+
+  sliceLabels: (id, axis, index) => json("GET", `/cases/${id}/labels/${axis}/${index}`),
+  // Both give null where a later request has taken this one's place.
+  look(id, slice) { return json("POST", `/cases/${id}/look`, { slice, client: this.client }); },
+  predict(id, box) { return json("POST", `/cases/${id}/predict`, { ...box, client: this.client }); },
+  putBox: (id, box) => json("POST", `/cases/${id}/boxes`, box),
+  dropLayer: (id, layer) => json("DELETE", `/cases/${id}/layers/${layer}`),
+  undo: (id) => json("POST", `/cases/${id}/undo`, {}),
+  redo: (id) => json("POST", `/cases/${id}/redo`, {}),
+  save: (id, formats) => json("POST", `/cases/${id}/save`, { formats }),
+
+  listen(id, onEvent, onLost) {
+    const source = new EventSource(`${ROOT}/cases/${id}/events`);
+    source.onmessage = (message) => onEvent(JSON.parse(message.data));
+    source.onerror = onLost;
+    return () => source.close();
+  },
+};

@@ -1,0 +1,84 @@
+// The label map of one slice as colours: what is kept, and over it what is tried.
+
+import { boundsOf, join, paste } from "./runs.js";
+
+export class LabelCanvas {
+  constructor(rows, columns) {
+    this.rows = rows;
+    this.columns = columns;
+    this.kept = new Uint16Array(rows * columns);
+    this.shown = new Uint16Array(rows * columns);
+    this.canvas = new OffscreenCanvas(columns, rows);
+    this.context = this.canvas.getContext("2d");
+    this.colours = new Map();
+    this.filled = true;
+    this.covered = null; // bounds of what is kept
+    this.tried = null; // bounds of what is tried
+  }
+
+  setStyle(labels, filled) {
+    this.colours = new Map();
+    for (const label of labels) {
+      if (!label.visible) continue;
+      const rgb = [1, 3, 5].map((k) => parseInt(label.colour.slice(k, k + 2), 16));
+      this.colours.set(label.value, rgb);
+    }
+    this.filled = filled;
+    this.paint(join(this.covered, this.tried));
+  }
+
+  // What the server keeps; ends what was tried.
+  keep(patch) {
+    const before = join(this.covered, this.tried);
+    this.kept.fill(0);
+    paste(patch, this.kept, this.columns);
+    this.shown.set(this.kept);
+    this.covered = patch.width ? boundsOf(patch) : null;
+    this.tried = null;
+    this.paint(join(before, this.covered));
+  }
+
+  // Shows a patch over what is kept; null shows what is kept alone.
+  try(patch) {
+    const before = this.tried;
+    this.restore(before);
+    this.tried = patch && patch.width ? boundsOf(patch) : null;
+    if (this.tried) paste(patch, this.shown, this.columns);
+    this.paint(join(before, this.tried));
+  }
+
+  restore(bounds) {
+    if (!bounds) return;
+    const [x0, y0, x1, y1] = bounds;
+    for (let y = y0; y < y1; y++) {
+      const start = y * this.columns + x0;
+      this.shown.set(this.kept.subarray(start, start + x1 - x0), start);
+    }
+  }
+
+  paint(bounds) {
+    if (!bounds) return;
+    const x0 = Math.max(bounds[0] - 1, 0), y0 = Math.max(bounds[1] - 1, 0);
+    const x1 = Math.min(bounds[2] + 1, this.columns), y1 = Math.min(bounds[3] + 1, this.rows);
+    const pixels = this.context.createImageData(x1 - x0, y1 - y0);
+    const out = new Uint32Array(pixels.data.buffer);
+    const { shown, columns, rows } = this;
+    const tables = new Map();
+    for (const [value, [r, g, b]] of this.colours) {
+      const rgb = b << 16 | g << 8 | r;
+      tables.set(value, [(this.filled ? 84 << 24 : 0) | rgb, 235 << 24 | rgb]);
+    }
+    for (let y = y0, k = 0; y < y1; y++) {
+      for (let x = x0; x < x1; x++, k++) {
+        const at = y * columns + x, value = shown[at];
+        if (!value) continue;
+        const table = tables.get(value);
+        if (!table) continue;
+        const edge = (x > 0 && shown[at - 1] !== value) || (x + 1 < columns && shown[at + 1] !== value)
+          || (y > 0 && shown[at - columns] !== value) || (y + 1 < rows && shown[at + columns] !== value);
+        out[k] = edge ? table[1] : table[0];
+      }
+    }
+    this.context.putImageData(pixels, x0, y0);
+  }
+}

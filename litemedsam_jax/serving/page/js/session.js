@@ -1,0 +1,79 @@
+// The case that is open: opened, kept in step with the server, changed.
+
+import { api } from "./api.js";
+import { SliceCache } from "./slice_cache.js";
+import { fail, say } from "./status.js";
+import { emit, store } from "./store.js";
+
+let stopListening = null;
+
+export async function loadWorkspace() {
+  store.workspace = await api.workspace();
+  emit("workspace");
+}
+
+export async function openCase(id) {
+  emit("opening", id);
+  const opened = await api.openCase(id);
+  stopListening?.();
+  store.case = opened;
+  store.cache = new SliceCache(id);
+  store.window = opened.values.windows[0];
+  store.selected = null;
+  const [depth, height, width] = opened.shape;
+  store.position = [width >> 1, height >> 1, depth >> 1];
+  store.main = opened.planes.find((plane) => plane.name === "axial")?.axis ?? 0;
+  if (opened.flat || depth === 1) store.layout = "one";
+  adopt(opened, true);
+  store.label = store.labels[0]?.value ?? 1;
+  emit("case");
+  emit("labels");
+  const lost = () => say("The server does not answer; waiting for it.", true);
+  stopListening = api.listen(id, (event) => heard(id, event).catch(fail), lost);
+  if (opened.notes.length) say(opened.notes.join("; "));
+}
+
+// Takes over what the server says of labels and layers.
+export function adopt(state, force = false) {
+  if (!force && state.revision < store.revision) return;
+  store.revision = state.revision;
+  store.labels = state.labels;
+  store.layers = state.layers;
+  store.ranges = state.ranges;
+  store.canUndo = state.can_undo;
+  store.canRedo = state.can_redo;
+  if (!store.labels.some((label) => label.value === store.label)) {
+    store.label = store.labels[0]?.value ?? 0;
+  }
+  if (!store.layers.some((layer) => layer.number === store.selected)) store.selected = null;
+  emit("labels");
+  emit("masks", state.slices ?? null);
+}
+
+async function heard(id, event) {
+  if (event.model || event.saved !== undefined) await loadWorkspace();
+  const newer = event.revision !== undefined && event.revision !== store.revision;
+  if ((newer || event.missed) && store.case?.id === id) adopt({ ...(await api.state(id)), slices: event.slices });
+}
+
+// Runs a change on the server and takes over what comes of it; errors go to the status line.
+export async function change(work) {
+  if (!store.case) return null;
+  try {
+    const state = await work(store.case.id);
+    if (state?.revision !== undefined) adopt(state);
+    return state;
+  } catch (error) {
+    fail(error);
+    return null;
+  }
+}
+
+export const undo = () => store.canUndo && change((id) => api.undo(id));
+export const redo = () => store.canRedo && change((id) => api.redo(id));
+
+export async function save(formats = []) {
+  const done = await change((id) => api.save(id, formats));
+  if (done) say(`saved ${done.files.join(", ")} in ${done.folder}`);
+  await loadWorkspace().catch(fail);
+}
