@@ -12,9 +12,9 @@ from litemedsam_jax.annotation.document import Document
 from litemedsam_jax.annotation.editor import Editor
 from litemedsam_jax.annotation.journal import Journal
 from litemedsam_jax.annotation.layers import Label, default_label
-from litemedsam_jax.imaging.case import read_arrays, write_arrays
 from litemedsam_jax.imaging.file_kinds import stem_of
 from litemedsam_jax.imaging.label_files import output_name
+from litemedsam_jax.imaging.npz import read_npz, write_npz
 from litemedsam_jax.imaging.opened_image import OpenedImage, labels_beside, read_labels_for
 
 _JOURNALS = ".annotation"
@@ -54,11 +54,11 @@ def open_editor(
     kept = journal_file.with_suffix(".npz")
     notes: list[str] = []
     if journal_file.exists():
-        initial = read_arrays(kept, ("labels",))["labels"] if kept.exists() else None
+        initial = read_npz(kept, ("labels",))["labels"] if kept.exists() else None
     else:
         initial, notes = _initial_masks(image, folder)
         if write and initial is not None:
-            write_arrays(kept, labels=initial)
+            write_npz(kept, labels=initial)
         elif write:
             kept.unlink(missing_ok=True)
     names = _saved_names(folder / f"{stem_of(image.path)}.labels.json")

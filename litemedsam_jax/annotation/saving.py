@@ -8,9 +8,9 @@ import numpy as np
 
 from litemedsam_jax.annotation.document import Document
 from litemedsam_jax.files import replacing
-from litemedsam_jax.imaging.case import write_arrays
 from litemedsam_jax.imaging.file_kinds import stem_of
 from litemedsam_jax.imaging.label_files import output_name
+from litemedsam_jax.imaging.npz import write_npz
 from litemedsam_jax.imaging.opened_image import OpenedImage
 
 
@@ -44,7 +44,7 @@ def save_labels(image: OpenedImage, document: Document, folder: Path) -> list[Pa
         arrays = {"segs": labels[0] if image.flat else labels}
         if image.spacing is not None:
             arrays["spacing"] = np.array(image.spacing)
-        write_arrays(path, **arrays)
+        write_npz(path, **arrays)
     elif image.geometry is None:
         from litemedsam_jax.imaging import images_2d
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from litemedsam_jax.imaging import file_kinds
-from litemedsam_jax.imaging.case import check_case, read_arrays
-from litemedsam_jax.imaging.geometry import Geometry
+from litemedsam_jax.imaging.case import make_case
+from litemedsam_jax.imaging.geometry import Geometry, geometry_of
 from litemedsam_jax.imaging.image_case import find_boxes, guess_intensity
 from litemedsam_jax.imaging.intensity import IntensityOptions, to_uint8
-from litemedsam_jax.imaging.npz import geometry_of
+from litemedsam_jax.imaging.npz import read_npz
 
 _GEOMETRY = ("spacing", "origin", "direction")
 
@@ -110,7 +110,7 @@ def read_labels_for(image: OpenedImage, path: Path) -> np.ndarray:
         ValueError: They do not fit it.
     """
     if path.suffix.lower() == ".npz":
-        labels = read_arrays(path, ("segs",))["segs"]
+        labels = read_npz(path, ("segs",))["segs"]
         labels = labels[None] if labels.ndim == 2 else labels
         labels = labels.astype(np.uint8 if labels.max(initial=0) < 256 else np.uint16)
     elif image.geometry is None:
@@ -130,15 +130,15 @@ def read_labels_for(image: OpenedImage, path: Path) -> np.ndarray:
 
 
 def _open_npz(path: Path) -> OpenedImage:
-    arrays = read_arrays(path, ("imgs",), ("boxes", "gts", *_GEOMETRY))
+    arrays = read_npz(path, ("imgs",), ("boxes", "gts", *_GEOMETRY))
     values, boxes = arrays["imgs"], arrays.get("boxes")
     flat = values.ndim == 2 or (values.ndim == 3 and values.shape[-1] == 3)
     if boxes is not None and boxes.size:
         flat = boxes.shape[-1] == 4
-        case = check_case(path.stem, values, boxes=boxes)
+        case = make_case(path.stem, values, boxes=boxes)
     else:
         shape = values.shape[: 2 if flat else 3]
-        case = check_case(path.stem, values, gts=np.zeros(shape, np.uint8))
+        case = make_case(path.stem, values, gts=np.zeros(shape, np.uint8))
     image = case.image[None] if flat else case.image
     labels = arrays.get("gts")
     if labels is not None and flat:

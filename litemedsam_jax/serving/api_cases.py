@@ -46,8 +46,7 @@ async def slice_labels(context: Context, request: Request) -> Response:
     """GET /cases/{case}/labels/{axis}/{index}: the label map, cropped, as runs."""
     session = await context.session(request)
     axis, index = request.path_params["axis"], request.path_params["index"]
-    revision = session.editor.revision
-    patch = await run_in_threadpool(session.slice_labels, axis, index)
+    revision, patch = await run_in_threadpool(session.slice_labels, axis, index)
     return JSONResponse({"revision": revision, "patch": patch.to_json()})
 
 

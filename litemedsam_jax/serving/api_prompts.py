@@ -17,18 +17,18 @@ from litemedsam_jax.serving.case_session import CaseSession
 from litemedsam_jax.serving.context import Context
 from litemedsam_jax.serving.embedding_cache import EmbeddingCache
 from litemedsam_jax.serving.model_worker import AHEAD, PROMPT
-from litemedsam_jax.serving.requests import BoxRequest, LookRequest, parse
+from litemedsam_jax.serving.requests import BoxRequest, EncodeRequest, parse
 from litemedsam_jax.serving.slice_masks import SliceImage, encoded, mask_of_box
 
 
-async def look(context: Context, request: Request) -> Response:
-    """POST /cases/{case}/look: encodes a slice; the answer comes when it is ready."""
+async def encode(context: Context, request: Request) -> Response:
+    """POST /cases/{case}/encode: encodes a slice; the answer comes when it is ready."""
     session = await context.session(request)
-    wanted = parse(LookRequest, await request.body())
+    wanted = parse(EncodeRequest, await request.body())
     source = await run_in_threadpool(session.slice_image, wanted.slice)
     if source.key not in context.cache:
         job = partial(_encode, cache=context.cache, source=source)
-        future = context.worker.submit(job, AHEAD, latest_of=("look", wanted.client))
+        future = context.worker.submit(job, AHEAD, latest_of=("encode", wanted.client))
         await asyncio.wrap_future(future)
     return JSONResponse({"slice": wanted.slice, "ready": True})
 

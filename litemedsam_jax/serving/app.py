@@ -30,7 +30,7 @@ _ROUTES = (
     ("GET", _CASE + "/slices/{axis:int}/{index:int}", api_cases.slice_values),
     ("GET", _CASE + "/labels/{axis:int}/{index:int}", api_cases.slice_labels),
     ("GET", _CASE + "/events", api_cases.events),
-    ("POST", _CASE + "/look", api_prompts.look),
+    ("POST", _CASE + "/encode", api_prompts.encode),
     ("POST", _CASE + "/predict", api_prompts.predict),
     ("POST", _CASE + "/boxes", api_prompts.put_box),
     ("POST", _CASE + "/undo", api_edits.undo),

@@ -69,11 +69,12 @@ class CaseSession:
         self._check_slice(axis, index)
         return np.ascontiguousarray(self.values.take(index, axis))
 
-    def slice_labels(self, axis: int, index: int) -> Patch:
-        """The label map of a slice, cropped."""
+    def slice_labels(self, axis: int, index: int) -> tuple[int, Patch]:
+        """The revision, and the label map of a slice, cropped."""
         self._check_slice(axis, index)
         with self.lock:
-            return encode_cropped(self.document.voxels.take(index, axis))
+            patch = encode_cropped(self.document.voxels.take(index, axis))
+            return self.editor.revision, patch
 
     def slice_image(self, z: int) -> SliceImage:
         """A native slice as the network takes it."""

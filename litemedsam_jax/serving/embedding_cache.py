@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from litemedsam_jax.inference.encoded_image import Look
+from litemedsam_jax.inference.encoded_image import EncodedImage
 
 
 class EmbeddingCache:
@@ -14,25 +14,25 @@ class EmbeddingCache:
 
     def __init__(self, max_bytes: int):
         self._max_bytes = max_bytes
-        self._entries: OrderedDict[Hashable, Look] = OrderedDict()
+        self._entries: OrderedDict[Hashable, EncodedImage] = OrderedDict()
         self.bytes = 0
 
     def __contains__(self, key: Hashable) -> bool:
         """Whether a slice is encoded; any thread may ask."""
         return key in self._entries
 
-    def get(self, key: Hashable) -> Look | None:
+    def get(self, key: Hashable) -> EncodedImage | None:
         """The encoded slice, or None."""
-        look = self._entries.get(key)
-        if look is not None:
+        image = self._entries.get(key)
+        if image is not None:
             self._entries.move_to_end(key)
-        return look
+        return image
 
-    def put(self, key: Hashable, look: Look) -> None:
+    def put(self, key: Hashable, image: EncodedImage) -> None:
         """Keeps an encoded slice, and gives up others until all fit; the newest always stays."""
         if key not in self._entries:
-            self.bytes += _size(look)
-        self._entries[key] = look
+            self.bytes += _size(image)
+        self._entries[key] = image
         self._entries.move_to_end(key)
         while self.bytes > self._max_bytes and len(self._entries) > 1:
             _, dropped = self._entries.popitem(last=False)
@@ -44,6 +44,6 @@ class EmbeddingCache:
             self.bytes -= _size(self._entries.pop(key))
 
 
-def _size(look: Look) -> int:
-    embedding: Any = look.embedding
+def _size(image: EncodedImage) -> int:
+    embedding: Any = image.embedding
     return int(np.prod(getattr(embedding, "shape", (0,)))) * 4

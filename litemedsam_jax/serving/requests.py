@@ -10,7 +10,7 @@ Request = TypeVar("Request")
 
 
 @dataclass(frozen=True)
-class LookRequest:
+class EncodeRequest:
     """Encode a slice, so that the first mask on it comes at once."""
 
     slice: int

@@ -6,7 +6,7 @@ import numpy as np
 
 from litemedsam_jax.annotation.run_lengths import Patch, encode_cropped
 from litemedsam_jax.imaging.input_frame import Frame, boxes_to_input, mask_from_logits
-from litemedsam_jax.inference.encoded_image import Look
+from litemedsam_jax.inference.encoded_image import EncodedImage
 from litemedsam_jax.inference.predictor import LiteMedSAM
 from litemedsam_jax.serving.embedding_cache import EmbeddingCache
 
@@ -19,21 +19,21 @@ class SliceImage:
     image: np.ndarray  # (H, W) or (H, W, 3)
 
 
-def encoded(model: LiteMedSAM, cache: EmbeddingCache, source: SliceImage) -> Look:
+def encoded(model: LiteMedSAM, cache: EmbeddingCache, source: SliceImage) -> EncodedImage:
     """The encoded slice, from the cache if it is there."""
-    look = cache.get(source.key)
-    if look is None:
-        look = Look.at(model.engine, source.image, Frame(*source.image.shape[:2]))
-        cache.put(source.key, look)
-    return look
+    image = cache.get(source.key)
+    if image is None:
+        image = EncodedImage.encode(model.engine, source.image, Frame(*source.image.shape[:2]))
+        cache.put(source.key, image)
+    return image
 
 
-def mask_of_box(look: Look, box: np.ndarray, threshold: float = 0.0) -> Patch:
+def mask_of_box(image: EncodedImage, box: np.ndarray, threshold: float = 0.0) -> Patch:
     """The mask of a box (4,), x_min, y_min, x_max, y_max, in pixels of the slice.
 
     Args:
         threshold: The logit above which a pixel belongs to the mask.
     """
-    logits = look.logits(boxes_to_input(np.reshape(box, (1, 4)), look.frame))[0]
-    region = mask_from_logits(logits - np.float32(threshold), look.frame)
+    logits = image.logits(boxes_to_input(np.reshape(box, (1, 4)), image.frame))[0]
+    region = mask_from_logits(logits - np.float32(threshold), image.frame)
     return encode_cropped(region.mask, region.columns.start, region.rows.start)

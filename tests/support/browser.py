@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -112,6 +113,20 @@ class Page:
         """Until every pane shows the slice that is wanted."""
         code = "return litemedsam.panes().every((p) => p.slice && p.index === p.wanted)"
         self.wait(lambda: self.script(code), "the slices")
+
+    def wait_for_labels(self) -> None:
+        """Until every pane shows the labels as the server last told of them."""
+        code = "return litemedsam.panes().every((p) => p.revision >= litemedsam.store.revision)"
+        self.wait(lambda: self.script(code), "the labels")
+
+    def shown_labels(self, axis: int = 0) -> np.ndarray:
+        """The label map of a pane's slice, as the page holds it."""
+        self.wait_for_labels()
+        code = """
+            const pane = litemedsam.panes().find((p) => p.plane.axis === arguments[0]);
+            return [pane.rows, pane.columns, Array.from(pane.labels.kept)];"""
+        rows, columns, values = self.script(code, axis)
+        return np.array(values, np.uint16).reshape(rows, columns)
 
     def wait_for_model(self) -> None:
         """Until the slice is encoded."""

@@ -56,7 +56,7 @@ export const api = {
 
   sliceLabels: (id, axis, index) => json("GET", `/cases/${id}/labels/${axis}/${index}`),
   // Both give null where a later request has taken this one's place.
-  look(id, slice) { return json("POST", `/cases/${id}/look`, { slice, client: this.client }); },
+  encode(id, slice) { return json("POST", `/cases/${id}/encode`, { slice, client: this.client }); },
   predict(id, box) { return json("POST", `/cases/${id}/predict`, { ...box, client: this.client }); },
   putBox: (id, box) => json("POST", `/cases/${id}/boxes`, box),
   dropLayer: (id, layer) => json("DELETE", `/cases/${id}/layers/${layer}`),

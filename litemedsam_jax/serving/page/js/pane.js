@@ -15,6 +15,7 @@ export class Pane {
     this.count = [depth, height, width][plane.axis];
     [this.rows, this.columns] = [[height, width], [depth, width], [depth, height]][plane.axis];
     this.index = -1;
+    this.revision = -1; // of the labels that are shown
     this.wanted = 0;
     this.slice = null;
     this.tool = null; // draws over it
@@ -56,6 +57,7 @@ export class Pane {
       this.index = index;
       this.slice = slice;
       this.labels.keep(labels.patch);
+      this.revision = labels.revision;
       this.repaint();
       store.cache.ahead(this.plane.axis, index, this.count);
       emit("shown", this);
@@ -68,8 +70,9 @@ export class Pane {
     const index = this.index;
     if (index < 0) return;
     try {
-      const { patch } = await api.sliceLabels(store.case.id, this.plane.axis, index);
-      if (index !== this.index) return;
+      const { patch, revision } = await api.sliceLabels(store.case.id, this.plane.axis, index);
+      if (index !== this.index || revision < this.revision) return;
+      this.revision = revision;
       this.labels.keep(patch);
       this.drawLabels();
     } catch (error) {

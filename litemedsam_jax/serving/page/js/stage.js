@@ -7,14 +7,14 @@ import { emit, on, store } from "./store.js";
 import { toSlice } from "./view.js";
 
 const root = document.getElementById("panes");
-const LOOK_AFTER = 60; // ms that the mouse rests on a slice before it is encoded
+const ENCODE_AFTER = 60; // ms that the mouse rests on a slice before it is encoded
 let panes = [];
 let focus = null;
 let tools = {};
 let gesture = null; // "tool", "pan", "window"
 let last = null;
-let lookTimer = 0;
-let looked = null;
+let encodeTimer = 0;
+let encoded = null;
 let spaceDown = false;
 
 export const currentTool = () => tools[store.tool];
@@ -133,8 +133,8 @@ function wheel(pane, event) {
   }
 }
 
-// The slice that is looked at is encoded while the user looks.
-export function lookAhead() {
+// The slice that is encoded at is encoded while the user looks.
+export function encodeShown() {
   const pane = mainPane();
   const id = store.case?.id;
   if (!pane || pane.plane.axis !== 0 || pane.index < 0 || store.workspace.model.state !== "ready") {
@@ -142,24 +142,24 @@ export function lookAhead() {
     return;
   }
   const key = `${id}/${pane.index}`;
-  if (looked === key) return;
-  looked = key;
-  clearTimeout(lookTimer);
+  if (encoded === key) return;
+  encoded = key;
+  clearTimeout(encodeTimer);
   showReady("busy");
-  lookTimer = setTimeout(async () => {
+  encodeTimer = setTimeout(async () => {
     try {
-      const answer = await api.look(id, pane.index);
-      if (answer && looked === key) showReady("yes");
+      const answer = await api.encode(id, pane.index);
+      if (answer && encoded === key) showReady("yes");
     } catch (error) {
-      looked = null;
+      encoded = null;
       showReady("");
       fail(error);
     }
-  }, LOOK_AFTER);
+  }, ENCODE_AFTER);
 }
 
 on("case layout", build);
-on("case", () => { looked = null; });
+on("case", () => { encoded = null; });
 on("window", () => { for (const pane of panes) pane.repaint(); });
 on("labels fill", () => { for (const pane of panes) pane.restyle(); });
 on("selected", redraw);
@@ -173,4 +173,4 @@ on("masks", (slices) => {
     else pane.drawOverlay();
   }
 });
-on("shown workspace", lookAhead);
+on("shown workspace", encodeShown);
