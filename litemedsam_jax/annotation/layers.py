@@ -13,7 +13,7 @@ PALETTE = (
     "#56B4E9", "#E69F00", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#0072B2", "#BBBBBB",
 )  # fmt: skip
 KINDS = ("box", "propagation", "paint", "fill", "largest", "interpolation", "clear")
-MAX_LABEL = 255
+MAX_LABEL = 254  # a label image of 0 and 255 alone is read as white on black
 
 
 @dataclass(frozen=True)

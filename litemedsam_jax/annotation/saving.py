@@ -46,10 +46,10 @@ def save_labels(image: OpenedImage, document: Document, folder: Path) -> list[Pa
             arrays["spacing"] = np.array(image.spacing)
         write_npz(path, **arrays)
     elif image.geometry is None:
-        from litemedsam_jax.imaging import images_2d
+        from litemedsam_jax.imaging import label_images
 
         with replacing(path) as beside:
-            beside.write_bytes(images_2d.encode_labels(labels[0]).tobytes())
+            beside.write_bytes(label_images.encode_labels(labels[0]).tobytes())
     else:
         from litemedsam_jax.imaging import volumes
 

@@ -29,6 +29,7 @@ class OpenedImage:
         direction: Nine numbers, the directions of x, y, z in the patient (LPS); None: unknown.
         boxes: (N, 4) or (N, 6), an npz's own.
         labels: (D, H, W), an npz's own ground truth.
+        notes: What was assumed when it was read, for people.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class OpenedImage:
     direction: tuple[float, ...] | None = None
     boxes: np.ndarray | None = None
     labels: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -78,7 +80,9 @@ def open_image(path: Path) -> OpenedImage:
     if kind == "picture":
         from litemedsam_jax.imaging import images_2d
 
-        return OpenedImage(path, kind, images_2d.read_picture(path)[None], flat=True)
+        notes: list[str] = []
+        values = images_2d.read_image(path, notes=notes)[None]
+        return OpenedImage(path, kind, values, flat=True, notes=tuple(notes))
     if kind is None:
         raise ValueError(
             f"{path}: is no image; expected one of {', '.join(file_kinds.SUFFIXES)} or a folder "
@@ -114,9 +118,9 @@ def read_labels_for(image: OpenedImage, path: Path) -> np.ndarray:
         labels = labels[None] if labels.ndim == 2 else labels
         labels = labels.astype(np.uint8 if labels.max(initial=0) < 256 else np.uint16)
     elif image.geometry is None:
-        from litemedsam_jax.imaging import images_2d
+        from litemedsam_jax.imaging import label_images
 
-        labels = images_2d.read_mask(path)[None]
+        labels = label_images.read_mask(path)[None]
     else:
         from litemedsam_jax.imaging import volumes
 

@@ -84,7 +84,9 @@ class Workspace:
                 editor, notes = open_editor(
                     image, entry.folder, self._labels, write=not self.read_only
                 )
-                session = self._open[number] = CaseSession(number, image, editor, notes)
+                session = self._open[number] = CaseSession(
+                    number, image, editor, [*image.notes, *notes]
+                )
             self._open.move_to_end(number)
             self._close_some()
             return session
