@@ -55,12 +55,15 @@ def save_labels(image: OpenedImage, document: Document, folder: Path) -> list[Pa
 
         volumes.write_volume(path, labels, image.geometry)
     written = [path]
-    if image.kind == "dicom" and image.path.is_dir() and labels.any():
-        from litemedsam_jax.imaging import dicom
+    if image.kind == "dicom" and labels.any():
+        from litemedsam_jax.imaging import dicom_seg
 
         names = {label.value: label.name for label in document.labels.values()}
-        dicom.write_dicom_seg(image.path, labels, folder / f"{stem_of(image.path)}.dcm", names)
-        written.append(folder / f"{stem_of(image.path)}.dcm")
+        segmentation = folder / f"{stem_of(image.path)}.dcm"
+        if segmentation.resolve() == image.path.resolve():
+            raise ValueError(f"{segmentation}: would replace the image; give another --output")
+        dicom_seg.write_dicom_seg(image.path, labels, segmentation, names)
+        written.append(segmentation)
     return written
 
 

@@ -298,7 +298,9 @@ def grey_levels(
         raise ValueError(f"{path}: {error}") from None
 
 
-def guess_intensity(volume: "Volume", options: IntensityOptions) -> tuple[IntensityOptions, tuple[str, ...]]:
+def guess_intensity(
+    volume: "Volume", options: IntensityOptions
+) -> tuple[IntensityOptions, tuple[str, ...]]:
     """By the file's word; where it has none: CT holds air at -1000, nothing else reaches there."""
     if volume.modality is not None and volume.modality not in ("OT", "SC", "SEG"):
         modality, why = volume.modality, f"its file says {volume.modality}"

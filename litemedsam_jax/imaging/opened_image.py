@@ -2,15 +2,19 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from litemedsam_jax.imaging import file_kinds
 from litemedsam_jax.imaging.case import make_case
 from litemedsam_jax.imaging.geometry import Geometry, geometry_of
-from litemedsam_jax.imaging.image_case import find_boxes, guess_intensity
-from litemedsam_jax.imaging.intensity import IntensityOptions, to_uint8
+from litemedsam_jax.imaging.image_case import find_boxes, grey_levels, guess_intensity
+from litemedsam_jax.imaging.intensity import IntensityOptions
 from litemedsam_jax.imaging.npz import read_npz
+
+if TYPE_CHECKING:
+    from litemedsam_jax.imaging.volumes import Volume
 
 _GEOMETRY = ("spacing", "origin", "direction")
 
@@ -29,6 +33,7 @@ class OpenedImage:
         direction: Nine numbers, the directions of x, y, z in the patient (LPS); None: unknown.
         boxes: (N, 4) or (N, 6), an npz's own.
         labels: (D, H, W), an npz's own ground truth.
+        volume: As it was read; None for 2D images and npz.
         notes: What was assumed when it was read, for people.
     """
 
@@ -41,6 +46,7 @@ class OpenedImage:
     direction: tuple[float, ...] | None = None
     boxes: np.ndarray | None = None
     labels: np.ndarray | None = None
+    volume: "Volume | None" = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -52,9 +58,9 @@ class OpenedImage:
     @property
     def is_ct(self) -> bool:
         """Whether the values are taken for Hounsfield units."""
-        if self.kind not in ("volume", "dicom") or self.values.ndim != 3:
+        if self.volume is None or self.values.ndim != 3:
             return False
-        return guess_intensity(self.values, IntensityOptions("auto"))[0].modality == "CT"
+        return guess_intensity(self.volume, IntensityOptions("auto"))[0].modality == "CT"
 
     def network_image(self) -> np.ndarray:
         """(D, H, W) or (D, H, W, 3), 0 to 255, as `litemedsam segment` gives it to the network.
@@ -62,10 +68,9 @@ class OpenedImage:
         Raises:
             ValueError: The values hold NaN or infinities.
         """
-        if self.kind not in ("volume", "dicom") or self.values.ndim == 4:
+        if self.volume is None:
             return self.values
-        options, _ = guess_intensity(self.values, IntensityOptions("auto"))
-        return to_uint8(self.values, options)
+        return grey_levels(self.volume, self.path, IntensityOptions("auto"))[0]
 
 
 def open_image(path: Path) -> OpenedImage:
@@ -93,7 +98,10 @@ def open_image(path: Path) -> OpenedImage:
     volume = volumes.read_volume(path)
     grid = volume.geometry
     direction = None if grid.flat else grid.direction
-    return OpenedImage(path, kind, volume.array, grid.flat, grid, grid.spacing, direction)
+    return OpenedImage(
+        path, kind, volume.array, grid.flat, grid, grid.spacing, direction, volume=volume,
+        notes=volume.notes,
+    )  # fmt: skip
 
 
 def labels_beside(path: Path, folder: Path) -> Path | None:
