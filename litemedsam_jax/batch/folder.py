@@ -14,6 +14,7 @@ from litemedsam_jax.batch.one_case import (
     is_npz,
     masks_name,
 )
+from litemedsam_jax.batch.outputs import conflicts
 from litemedsam_jax.files import one_line, remove_stale
 from litemedsam_jax.imaging import file_kinds
 from litemedsam_jax.imaging.errors import CaseError
@@ -78,9 +79,16 @@ def segment_folder(
         CheckpointError: The weights cannot be used.
         OSError: Nothing can be written to the folder of masks.
     """
-    paths = _cases_to_do(options)
-    _prepare_folders(options, paths)
+    cases = _cases(options)
+    _prepare_folders(options, cases)
     summary = Summary()
+    conflicting = conflicts(cases, options)
+    paths = _share(cases, options)
+    for path in paths:
+        if path in conflicting:
+            summary.failed[path.name] = conflicting[path]
+            log(f"{one_line(path.name)}: FAILED: {conflicting[path]}")
+    paths = [path for path in paths if path not in conflicting]
     if options.skip_existing:
         there = {path for path in paths if (options.outputs / masks_name(path)).exists()}
         summary.skipped = [path.name for path in paths if path in there]
@@ -122,8 +130,8 @@ def _report(result: CaseResult, name: str, log: Callable[[str], None]) -> None:
         log(f"{name}: {result.seconds:.2f} s")
 
 
-def _cases_to_do(options: BatchOptions) -> list[Path]:
-    """The folder's cases, or the shard's share of them."""
+def _cases(options: BatchOptions) -> list[Path]:
+    """The folder's cases, those of all shards."""
     paths = list_cases(options.inputs)
     if options.files is not None:
         from litemedsam_jax.imaging.image_case import without_boxes
@@ -131,11 +139,15 @@ def _cases_to_do(options: BatchOptions) -> list[Path]:
         paths = without_boxes(paths, options.files.boxes)
     elif any(map(is_npz, paths)):
         paths = [path for path in paths if is_npz(path)]  # an image beside the cases is no case
-    if options.shard is not None:
-        index, count = options.shard
-        # Strides, not blocks: names sort by kind, and volumes take far longer than 2D images.
-        paths = paths[index::count]
     return paths
+
+
+def _share(paths: list[Path], options: BatchOptions) -> list[Path]:
+    if options.shard is None:
+        return paths
+    index, count = options.shard
+    # Strides, not blocks: names sort by kind, and volumes take far longer than 2D images.
+    return paths[index::count]
 
 
 def _results(

@@ -116,6 +116,10 @@ def _labels_of(
         pixels = pixels[..., None]
     if pixels.shape[2] > 1 and (pixels == pixels[..., :1]).all():
         pixels = np.ascontiguousarray(pixels[..., :1])
+    if _rings_around_black_and_white(pixels):
+        if notes is not None:
+            notes.append(f"{path.name}: values around black and white were cut at one half")
+        return _cut_at_half(pixels[..., 0], path)
     if pixels.dtype in (np.uint8, np.uint16):  # what OpenCV dilates
         pixels = _without_smears(pixels, path, notes)
     return pixels[..., 0] if pixels.shape[2] == 1 else _number_colours(pixels, path)
@@ -140,6 +144,15 @@ def _cut_at_half(pixels: np.ndarray, path: Path) -> np.ndarray:
             path,
         )
     return (pixels > 127).astype(np.uint8)
+
+
+def _rings_around_black_and_white(pixels: np.ndarray) -> bool:
+    """Whether a grey mask was stored as a JPEG, or resized sharply, before: no number is exact."""
+    if pixels.dtype != np.uint8 or pixels.shape[2] != 1:
+        return False
+    counts = np.bincount(pixels.ravel(), minlength=256)
+    between = counts[16:240].sum()
+    return bool(counts[1:16].any() and counts[240:255].any() and between < 0.1 * pixels.size)
 
 
 def _packed(pixels: np.ndarray) -> np.ndarray:

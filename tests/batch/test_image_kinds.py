@@ -130,7 +130,7 @@ def test_faults_are_told_and_nothing_is_overwritten(tmp_path, oblique, anatomy, 
     assert "--boxes FILE or DIR" in capsys.readouterr().err
     (tmp_path / "box.json").write_text("[[1, 2, 3, 10, 12, 5]]")
     assert _segment(source, tmp_path, tmp_path / "box.json") == 1
-    assert "would replace the image" in capsys.readouterr().err
+    assert "which the masks would replace" in capsys.readouterr().err
     assert (tmp_path / "ct.nii.gz").read_bytes() == before
 
 

@@ -121,3 +121,13 @@ def test_whole_numbers_in_a_float_file_are_labels(tmp_path):
     cv2.imwrite(str(tmp_path / "half.tif"), labels * np.float32(0.5))
     with pytest.raises(CaseError, match="fractions"):
         label_images.read_mask(tmp_path / "half.tif")
+
+
+def test_a_mask_that_was_a_jpeg_before_is_cut_at_one_half(tmp_path):
+    sharp = _disc(smooth=False)
+    noisy = cv2.imdecode(cv2.imencode(".jpg", sharp)[1], cv2.IMREAD_GRAYSCALE)
+    cv2.imwrite(str(tmp_path / "noisy.png"), noisy)
+    notes: list[str] = []
+    labels = label_images.read_mask(tmp_path / "noisy.png", notes=notes)
+    np.testing.assert_array_equal(labels, noisy > 127)
+    assert notes and np.unique(noisy).size > 5
