@@ -178,7 +178,8 @@ def read_pair(pair: Pair) -> LabelPair:
             without = pair.gt if truth.grid is None else pair.seg
             notes = (f"compared index by index: {without.name} holds no origin and direction",)
         return LabelPair(truth.labels, masks.labels, spacing, notes)
-    if not truth.grid.covers_same(masks.grid):
+    target = _common_grid(truth.grid, masks.grid)
+    if target is None:
         sizes = (" x ".join(map(str, grid.size)) for grid in (masks.grid, truth.grid))
         raise CaseError(
             "the masks ({} voxels) and the ground truth ({}) do not cover the same part of space; "
@@ -188,8 +189,26 @@ def read_pair(pair: Pair) -> LabelPair:
         )
     from litemedsam_jax.imaging import volumes
 
-    placed = volumes.place_labels(volumes.Volume(masks.labels, masks.grid), truth.grid, pair.seg)
-    return LabelPair(truth.labels, placed, spacing)
+    gts, segs = (
+        volumes.place_labels(volumes.Volume(file.labels, grid), target, path)
+        for file, grid, path in ((truth, truth.grid, pair.gt), (masks, masks.grid, pair.seg))
+    )
+    return LabelPair(gts, segs, spacing)
+
+
+def _common_grid(truth: Geometry, masks: Geometry) -> Geometry | None:
+    """The grid on which labels are compared: the truth's, or None if they do not fit together.
+
+    A DICOM SEG lacks the slices that hold no label, so its grid may end before the other one does.
+    """
+    if truth.meant_by(masks) or truth.covers_same(masks):
+        return truth
+    if not (truth.open_ended or masks.open_ended):
+        return None
+    if truth.open_ended and masks.open_ended:
+        return truth.enlarged(masks)
+    whole, part = (masks, truth) if truth.open_ended else (truth, masks)
+    return whole if whole.enlarged(part).size == whole.size else None
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """DICOM images as volumes: slices checked one by one, values as their own headers scale them."""
 
+import contextlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -121,7 +122,8 @@ def _stored(frame: Frame, one_slope: bool) -> tuple[np.ndarray, bool]:
                 raise EOFError("the file ends before its pixels")
             lut = bool(data.get("ModalityLUTSequence"))
             if not lut and _is_compressed(data) and one_slope:
-                return _as_frames(_by_itk(path), frame), True
+                with contextlib.suppress(ValueError):
+                    return _as_frames(_by_itk(path), frame), True
             pixels = data.pixel_array
             pixels = pydicom.pixels.apply_modality_lut(pixels, data) if lut else pixels
             return _as_frames(pixels, frame), lut
@@ -166,7 +168,9 @@ def _colour(file: DicomFile) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             data = read_data_set(file.path, pixels=True)
-            if str(data.get("PhotometricInterpretation")).strip() == "PALETTE COLOR":
+            if _is_compressed(data):
+                pixels = _by_itk(file.path)[0]
+            elif str(data.get("PhotometricInterpretation")).strip() == "PALETTE COLOR":
                 pixels = apply_color_lut(data.pixel_array, data)
                 if pixels.dtype == np.uint16:
                     pixels = (pixels >> 8).astype(np.uint8)

@@ -96,6 +96,7 @@ def _geometry(volume: Any) -> Geometry:
         tuple(spacing.tolist()),
         tuple(affine[:, 3].tolist()),
         tuple((affine[:, :3] / spacing).ravel().tolist()),
+        open_ended=True,
     )
 
 

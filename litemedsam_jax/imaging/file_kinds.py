@@ -5,6 +5,7 @@ from pathlib import Path
 NIFTI_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img")
 VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".nhdr", ".mha", ".mhd")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+_SEGMENTATION = b"1.2.840.10008.5.1.4.1.1.66.4"
 SUFFIXES = (".npz", *VOLUME_SUFFIXES, *PICTURE_SUFFIXES, ".dcm")
 
 
@@ -48,10 +49,16 @@ def _holds_series(folder: Path) -> bool:
     others = sum(kind not in ("", ".dcm") for kind in kinds)
     slices = 0
     for path, kind in zip(files, kinds, strict=True):
-        slices += kind in ("", ".dcm") and looks_like_dicom(path)
+        slices += kind in ("", ".dcm") and looks_like_dicom(path) and not _is_segmentation(path)
         if slices > others:
             return True
     return False
+
+
+def _is_segmentation(path: Path) -> bool:
+    """Whether a DICOM file's own header names it a SEG object; several are several cases."""
+    with path.open("rb") as file:
+        return _SEGMENTATION in file.read(512)
 
 
 def looks_like_dicom(path: Path) -> bool:

@@ -1,6 +1,6 @@
 """Grids in the patient: where voxels lie."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ class Geometry:
         spacing: In mm.
         origin: Centre of voxel (0, 0, 0).
         direction: 3x3 cosines, by rows.
+        open_ended: Slices beyond its ends hold no label, since they are not stored (DICOM SEG).
         flat: The file itself is two-dimensional, and the volume's one slice stands for it.
         other: Where the file's other statement puts the same voxels, if it differs (a NIfTI's
             qform beside its sform).
@@ -28,6 +29,7 @@ class Geometry:
     origin: tuple[float, float, float]
     direction: tuple[float, ...]
     flat: bool = False
+    open_ended: bool = False
     other: "Geometry | None" = field(default=None, compare=False)
     nifti: bytes | None = field(default=None, compare=False, repr=False)
 
@@ -58,6 +60,14 @@ class Geometry:
             return False
         shift = np.abs(self.corners() - other.corners()).max()
         return bool(shift <= SAME_PLACE * min(self.spacing))
+
+    def enlarged(self, other: "Geometry") -> "Geometry":
+        """This grid, with as many voxels more as it takes to hold another one."""
+        ends = np.rint(self.to_index(other.corners())).astype(int)
+        low, high = np.minimum(ends.min(0), 0), np.maximum(ends.max(0) + 1, self.size)
+        x, y, z = (high - low).tolist()
+        origin = self.to_points(low[None])[0].tolist()
+        return replace(self, size=(x, y, z), origin=tuple(origin), other=None, nifti=None)
 
     def meant_by(self, other: "Geometry") -> bool:
         """Whether a file on the grid `other` was drawn on this one, by any of their statements."""

@@ -13,7 +13,7 @@ from litemedsam_jax.imaging import file_kinds
 from litemedsam_jax.imaging.case import Case, make_case
 from litemedsam_jax.imaging.errors import CaseError
 from litemedsam_jax.imaging.geometry import Geometry
-from litemedsam_jax.imaging.intensity import IntensityOptions, to_uint8
+from litemedsam_jax.imaging.intensity import FILL_NAN_ADVICE, IntensityOptions, to_uint8
 from litemedsam_jax.imaging.slice_prompt import SlicePrompt
 
 if TYPE_CHECKING:
@@ -95,7 +95,9 @@ def read_image_case(path: str | Path, options: FileOptions | None) -> ImageCase:
     try:
         return _read(path, options)
     except ValueError as error:
-        raise CaseError(str(error)) from error
+        about = str(error)
+        own = about.startswith(f"{path}: ")  # then the message may be as long as one may be
+        raise CaseError(about.removeprefix(f"{path}: "), path if own else None) from error
     except ModuleNotFoundError as error:
         raise CaseError(
             f"{path.name} needs the package {error.name}: pip install 'litemedsam-jax[tools]'"
@@ -178,7 +180,8 @@ def find_boxes(image: Path, source: Path) -> Path:
     stem = file_kinds.stem_of(image)
     stems = [stem] + [stem.removesuffix(e) for e in _IMAGE_ENDINGS if stem.endswith(e)]
     wanted = {s + ending for s in stems for ending in _MASK_ENDINGS}
-    suffixes = (".json", ".csv", *file_kinds.VOLUME_SUFFIXES, *file_kinds.PICTURE_SUFFIXES)
+    known = (*file_kinds.VOLUME_SUFFIXES, *file_kinds.PICTURE_SUFFIXES)
+    suffixes = (".json", ".csv", ".dcm", *known)
     fitting = sorted(
         file
         for file in source.iterdir()
@@ -245,9 +248,10 @@ def _label_maps(
     from litemedsam_jax.imaging.labels import outside_message, voxels_outside
 
     layers = volumes.read_label_layers(source)
-    maps = [volumes.place_labels(one, geometry, source, options.mask_grid) for one in layers]
+    how, advice = options.mask_grid, volumes.MASK_GRID_ADVICE
+    maps = [volumes.place_labels(one, geometry, source, how, advice) for one in layers]
     outside: dict[int, int] = {}
-    if options.mask_grid != "index":
+    if how != "index":
         for layer in layers:
             outside |= voxels_outside(layer.array, layer.geometry, geometry)
     return maps, [f"{source}: {outside_message(outside)}"] if outside else []
@@ -293,7 +297,7 @@ def grey_levels(
     if options.modality == "auto":
         options, notes = guess_intensity(volume, options)
     try:
-        return to_uint8(array, options), notes
+        return to_uint8(array, options, FILL_NAN_ADVICE), notes
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

@@ -8,6 +8,10 @@ import numpy as np
 
 _PERCENTILES = (0.5, 99.5)
 _TABLE = 1 << 16
+# For commands that have the option.
+FILL_NAN_ADVICE = (
+    "; --fill-nan VALUE says what stands in their place (-1024 for air in CT, 0 for MR and PET)"
+)
 # What corners share is background if at least this part of the voxels has it.
 _BACKGROUND_SHARE = 0.05
 
@@ -36,14 +40,27 @@ class IntensityOptions:
         if self.width <= 0:
             raise ValueError(f"the window's width is {self.width:g}; expected more than 0")
 
+    @property
+    def windowed(self) -> bool:
+        """Whether values are Hounsfield units."""
+        return self.modality.strip().upper() == "CT"
 
-def to_uint8(array: np.ndarray, options: IntensityOptions) -> np.ndarray:
-    """Maps values to 0-255 by the options; a constant array becomes 0. Raises ValueError on NaN.
 
-    Any shape. 8-bit data of no CT is left as it is under `window` if it fills 0-255 already.
-    Source: the reference's `pre_CT_MR.py`.
+def to_uint8(array: np.ndarray, options: IntensityOptions, advice: str = "") -> np.ndarray:
+    """Maps values to 0-255 by the options; a constant array becomes 0.
+
+    8-bit data of no CT is left as it is under `window` if it fills 0-255 already. Source: the
+    reference's `pre_CT_MR.py`.
+
+    Args:
+        array: Of any shape.
+        options: How.
+        advice: What a user can do about NaN, such as `FILL_NAN_ADVICE`.
+
+    Raises:
+        ValueError: It holds NaN or infinities and nothing says what stands for them, or no voxels.
     """
-    array = _finite(array, options.fill_nan)
+    array = _finite(array, options.fill_nan, advice)
     lowest, highest = array.min(), array.max()
     background = _background(array, lowest, options)
     low, high = _limits(array, background, options)
@@ -66,7 +83,7 @@ def _grey_levels(
     scaled = (np.clip(values.astype(np.float64), low, high) - low) / (high - low) * 255.0
     if options.scaling == "window":
         scaled = np.round(scaled)
-    if options.modality != "CT":
+    if not options.windowed:
         scaled[values == background] = 0
     return scaled.astype(np.uint8)
 
@@ -83,7 +100,7 @@ def _by_slice(array: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -
 
 
 def _background(array: np.ndarray, lowest: float, options: IntensityOptions) -> float:
-    if options.modality == "CT" or options.scaling == "reference" or lowest == 0:
+    if options.windowed or options.scaling == "reference" or lowest == 0:
         return 0.0
     corners = array[np.ix_(*([0, -1] for _ in array.shape))].ravel()
     if (corners == corners[0]).all() and (array == corners[0]).mean() >= _BACKGROUND_SHARE:
@@ -92,7 +109,7 @@ def _background(array: np.ndarray, lowest: float, options: IntensityOptions) -> 
 
 
 def _limits(array: np.ndarray, background: float, options: IntensityOptions) -> tuple[float, float]:
-    if options.modality == "CT":
+    if options.windowed:
         return options.level - options.width / 2, options.level + options.width / 2
     reference = background == 0 and (options.scaling == "reference" or array.min() == 0)
     object_values = array[array > 0] if reference else array[array != background]
@@ -102,15 +119,12 @@ def _limits(array: np.ndarray, background: float, options: IntensityOptions) -> 
     return float(low), float(high)
 
 
-def _finite(array: np.ndarray, fill: float | None) -> np.ndarray:
+def _finite(array: np.ndarray, fill: float | None, advice: str) -> np.ndarray:
     if array.size == 0:
         raise ValueError("the image holds no voxels at all; expected at least one")
     if array.dtype.kind != "f" or np.isfinite(array).all():
         return array
     if fill is None:
         count = int((~np.isfinite(array)).sum())
-        raise ValueError(
-            f"{count} values are NaN or infinite; --fill-nan VALUE says what stands in their place "
-            "(-1024 for air in CT, 0 for MR and PET)"
-        )
+        raise ValueError(f"{count} values are NaN or infinite; expected numbers{advice}")
     return np.where(np.isfinite(array), array, array.dtype.type(fill))

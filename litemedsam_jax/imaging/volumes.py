@@ -10,6 +10,11 @@ from litemedsam_jax.files import replacing
 from litemedsam_jax.imaging import file_kinds, itk_files
 from litemedsam_jax.imaging.geometry import SAME_PLACE, Geometry
 
+# For commands that have the option.
+MASK_GRID_ADVICE = (
+    "; --mask-grid resample takes the nearest labels, --mask-grid index ignores the headers"
+)
+
 
 @dataclass(frozen=True)
 class Volume:
@@ -119,13 +124,24 @@ def _whole_labels(array: np.ndarray, path: Path) -> np.ndarray:
 
 
 def place_labels(
-    labels: Volume, target: Geometry, path: str | Path, how: str = "exact"
+    labels: Volume, target: Geometry, path: str | Path, how: str = "exact", advice: str = ""
 ) -> np.ndarray:
-    """Brings a label volume onto another grid; returns (D, H, W).
+    """Brings a label volume onto another grid.
 
-    how: `exact` moves voxels only (flipped or swapped axes, a cropped field of view) and refuses
-    grids whose voxels do not coincide; `resample` takes the nearest label; `index` ignores where
-    the grids lie and wants equal sizes, as the reference does. Raises ValueError.
+    Args:
+        labels: (D, H, W) and where they lie.
+        target: The grid.
+        path: Of the labels, for messages.
+        how: `exact` moves voxels only (flipped or swapped axes, a cropped field of view) and
+            refuses grids whose voxels do not coincide; `resample` takes the nearest label; `index`
+            ignores where the grids lie and wants equal sizes, as the reference does.
+        advice: What a user can do about grids that differ, such as `MASK_GRID_ADVICE`.
+
+    Returns:
+        (D, H, W) labels on the target.
+
+    Raises:
+        ValueError: The grids do not fit together.
     """
     if how == "index" or labels.geometry.meant_by(target):
         if labels.geometry.size != target.size:
@@ -135,7 +151,7 @@ def place_labels(
             )
         return labels.array
     if how == "exact":
-        _demand_same_lattice(labels.geometry, target, path)
+        _demand_same_lattice(labels.geometry, target, path, advice)
     moved = sitk.Resample(
         to_image(labels.array, labels.geometry),
         _empty_image(target),
@@ -147,7 +163,7 @@ def place_labels(
     if labels.array.any() and not array.any():
         raise ValueError(
             f"{path}: none of the mask's labels lie inside the image; either it belongs to another "
-            "image or its header is wrong (--mask-grid index ignores the headers)"
+            f"image or its header is wrong{advice}"
         )
     return array
 
@@ -204,7 +220,7 @@ def _geometry_of(image: sitk.Image, flat: bool = False) -> Geometry:
     )
 
 
-def _demand_same_lattice(source: Geometry, target: Geometry, path: str | Path) -> None:
+def _demand_same_lattice(source: Geometry, target: Geometry, path: str | Path, advice: str) -> None:
     """Every voxel centre of `source` must be a voxel centre of `target`'s lattice."""
     indices = target.to_index(source.to_points(np.vstack([np.zeros(3), np.eye(3)])))
     steps = np.abs(indices[1:] - indices[0])  # of one step along each of the source's axes
@@ -215,8 +231,7 @@ def _demand_same_lattice(source: Geometry, target: Geometry, path: str | Path) -
         return
     raise ValueError(
         f"{path}: the mask's voxels ({_times(source.size)} of {_mm(source)}) are not those of the "
-        f"image ({_times(target.size)} of {_mm(target)}); give the mask drawn on this image, or "
-        "--mask-grid resample to take the nearest labels, or --mask-grid index to ignore headers"
+        f"image ({_times(target.size)} of {_mm(target)}); give the mask drawn on this image{advice}"
     )
 
 

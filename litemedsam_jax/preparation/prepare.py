@@ -9,11 +9,15 @@ import numpy as np
 
 from litemedsam_jax.imaging import file_kinds, masks
 from litemedsam_jax.imaging.boxes import Jitter, boxes_of_labels, objects_of
+from litemedsam_jax.imaging.errors import CaseError
 from litemedsam_jax.imaging.geometry import Geometry, geometry_arrays
-from litemedsam_jax.imaging.intensity import IntensityOptions, to_uint8
+from litemedsam_jax.imaging.intensity import FILL_NAN_ADVICE, IntensityOptions, to_uint8
 from litemedsam_jax.imaging.labels import absent_labels, outside_message, voxels_outside
 from litemedsam_jax.imaging.npz import write_npz
 from litemedsam_jax.preparation.pairs import Source
+
+# By a DICOM file's own word; its values are no Hounsfield units.
+_NOT_WINDOWED = ("MR", "PT", "NM", "US", "CR", "DX", "MG", "XA", "RF")
 
 
 @dataclass(frozen=True)
@@ -86,8 +90,17 @@ def prepare_volume(task: Task, options: PrepareOptions) -> Prepared:
         raise ValueError(f"{image_path}: is a picture; `litemedsam prepare images` takes it")
     labels = volumes.read_labels(mask_path)
     volume = volumes.read_volume(image_path)
-    gts = volumes.place_labels(labels, volume.geometry, mask_path, options.mask_grid)
-    notes = []
+    windowed = options.intensity is None or options.intensity.windowed
+    if windowed and volume.modality in _NOT_WINDOWED:
+        raise CaseError(
+            f"is {volume.modality} by its own header and cannot be windowed as CT; give "
+            f"-modality {volume.modality}",
+            image_path,
+        )
+    gts = volumes.place_labels(
+        labels, volume.geometry, mask_path, options.mask_grid, volumes.MASK_GRID_ADVICE
+    )
+    notes = [f"{image_path}: {note}" for note in volume.notes]
     if options.mask_grid != "index":
         outside = voxels_outside(labels.array, labels.geometry, volume.geometry)
         if outside:
@@ -101,7 +114,7 @@ def prepare_volume(task: Task, options: PrepareOptions) -> Prepared:
         imgs = (
             volume.array
             if colour
-            else to_uint8(volume.array, options.intensity or IntensityOptions())
+            else to_uint8(volume.array, options.intensity or IntensityOptions(), FILL_NAN_ADVICE)
         )
     except ValueError as error:
         raise ValueError(f"{image_path}: {error}") from None

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from litemedsam_jax.imaging.intensity import IntensityOptions, to_uint8
+from litemedsam_jax.imaging.intensity import FILL_NAN_ADVICE, IntensityOptions, to_uint8
 
 
 def test_a_ct_window_maps_the_same_everywhere():
@@ -39,8 +39,8 @@ def test_constant_volumes_are_quiet(modality, value):
 
 def test_nan_is_refused_or_filled():
     values = np.array([np.nan, 40, np.inf], np.float32)
-    with pytest.raises(ValueError, match="2 values are NaN or infinite; --fill-nan VALUE"):
-        to_uint8(values, IntensityOptions())
+    with pytest.raises(ValueError, match="2 values are NaN or infinite; expected numbers; --fill"):
+        to_uint8(values, IntensityOptions(), FILL_NAN_ADVICE)
     assert to_uint8(values, IntensityOptions(fill_nan=-1024)).tolist() == [0, 128, 0]
     with pytest.raises(ValueError, match="width is 0"):
         IntensityOptions(width=0)

@@ -130,7 +130,8 @@ def _place(labels: sitk.Image, image: sitk.Image, tmp_path, how="exact"):
         sitk.WriteImage(one, str(tmp_path / f"{name}.nrrd"))
     path = tmp_path / "labels.nrrd"
     target = volumes.read_volume(tmp_path / "image.nrrd").geometry
-    return volumes.place_labels(volumes.read_labels(path), target, path, how)
+    labels = volumes.read_labels(path)
+    return volumes.place_labels(labels, target, path, how, volumes.MASK_GRID_ADVICE)
 
 
 def test_a_flipped_and_a_cropped_mask_find_their_place(tmp_path, oblique, organs):
