@@ -22,6 +22,15 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
     The temporary name keeps the suffix, since many writers choose the format by it. The folder is
     created.
+
+    Args:
+        path: The file that appears whole, or not at all.
+
+    Yields:
+        The temporary name, in the same folder.
+
+    Raises:
+        OSError: It cannot be written; names the file.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -35,13 +44,18 @@ def replacing(path: str | Path) -> Iterator[Path]:
             error.filename = str(target)
         raise
     finally:
-        # The first fault is the one to tell; what cannot be removed now, a later run removes.
+        # The first fault is the one reported; what cannot be removed now, a later run removes.
         with suppress(OSError):
             beside.unlink(missing_ok=True)
 
 
 def one_line(text: str, longest: int | None = None) -> str:
-    """Text that prints as one line on any terminal: file names may hold anything."""
+    """Text that prints as one line on any terminal: file names may hold anything.
+
+    Args:
+        text: Any string, surrogates and control characters included.
+        longest: Characters after which it is truncated.
+    """
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     return text if longest is None or len(text) <= longest else text[: longest - 3] + "..."
 

@@ -40,10 +40,14 @@ def run_each(
     """Yields an outcome per item, in order of completion, and shows how many are done.
 
     Args:
-        function: any exception of it becomes that item's error. See `outcomes`.
-        workers: processes; 1 works in this one.
-        what: the items are, in the plural.
-        progress: where it is shown; by default on standard error.
+        function: Any exception of it becomes that item's error. See `outcomes`.
+        items: What it is called with.
+        workers: Processes; 1 works in this one.
+        what: The items are, in the plural.
+        progress: Where it is shown; by default on standard error.
+
+    Yields:
+        What became of each item.
     """
     items = list(items)
     with progress or Progress(what) as shown:
@@ -67,12 +71,16 @@ def outcomes(
     errors end all processes first.
 
     Args:
-        function: sent to each process once, so it must be importable or an importable object's
+        function: Sent to each process once, so it must be importable or an importable object's
             method; what the object holds from one item to the next stays in its process.
-        workers: processes; 1, or a single item, works in this one.
-        fatal: exceptions after which no other item would fare better: raised. Any other one
-            becomes the item's error.
-        on_wait: called about twice a second while other processes work.
+        items: What it is called with; sent to the processes.
+        workers: Processes; 1, or a single item, works in this one.
+        fatal: Exceptions that every other item would meet too: raised. Any other one becomes the
+            item's error.
+        on_wait: Called about twice a second while other processes work.
+
+    Yields:
+        What became of each item.
     """
     items = list(items)
     attempt = partial(_attempt, function, fatal)

@@ -1,0 +1,1 @@
+"""The subcommands, one file each: its arguments, and what it calls."""

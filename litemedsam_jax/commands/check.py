@@ -16,6 +16,7 @@ Exit status: 0 nothing is wrong; 1 something is; 2 there is nothing to read.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
     add = parser.add_argument
     add("folder", type=Path, metavar="DIR", help="folder of cases; sub-folders are read too")
     add("-g", "--gt_dir", type=Path, metavar="DIR", help="ground truth, to check beside the cases")
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Runs the command; returns its exit status."""
     from litemedsam_jax.parallel import run_each
 
     try:

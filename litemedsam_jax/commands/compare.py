@@ -25,6 +25,7 @@ Exit status: 0 all cases compared; 1 some could not be; 2 nothing to do.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
     add = parser.add_argument
     add("a", type=Path, metavar="SEGS_A", help="folder of masks")
     add("b", type=Path, metavar="SEGS_B", help="folder of masks with the same names")
@@ -44,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Runs the command; returns its exit status."""
     if args.pictures and not args.images:
         return refuse("compare", ValueError("--pictures needs --images DIR"))
     from litemedsam_jax.evaluation import comparison, tables
@@ -99,7 +101,7 @@ def _draw(
 
 
 def _draw_case(args: argparse.Namespace, rank: str, paired: "Paired", a: "Pair", b: "Pair") -> Path:
-    from litemedsam_jax.drawing.overlay import write_picture
+    from litemedsam_jax.drawing.overlay import write_image
     from litemedsam_jax.evaluation import batch, comparison
     from litemedsam_jax.imaging import file_kinds
     from litemedsam_jax.imaging.npz import read_npz
@@ -117,5 +119,5 @@ def _draw_case(args: argparse.Namespace, rank: str, paired: "Paired", a: "Pair",
     boxes, spacing, direction = map(case.get, about)
     drawn = comparison.picture(case["imgs"], boxes, spacing, masks, direction)
     path = args.pictures / f"{rank}_{name}.png"
-    write_picture(path, drawn)
+    write_image(path, drawn)
     return path

@@ -20,6 +20,7 @@ _FLAG = "XLA_FLAGS"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
     parser.add_argument(
         "--isa",
         nargs="+",
@@ -44,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Runs the command; returns its exit status."""
     if len(args.isa) == 1:
         return _compile_here(args.isa[0], args.weights, args.output)
     # XLA reads its instruction set once per process.

@@ -23,6 +23,7 @@ Exit status: 0 all cases scored; 1 some could not be (each is told in one line);
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
     add = parser.add_argument
     add("-s", "--seg_dir", type=Path, required=True, metavar="DIR", help="the masks")
     add("-g", "--gt_dir", type=Path, required=True, metavar="DIR", help="the ground truth")
@@ -59,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Runs the command; returns its exit status."""
     from litemedsam_jax.evaluation import tables
     from litemedsam_jax.evaluation.batch import ScoreOptions, find_pairs, score_pairs
 

@@ -19,6 +19,7 @@ Exit status: 0 all done; 1 some failed (each is told in one line); 2 nothing to 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
     add = parser.add_argument
     add(
         "-npz_dir",
@@ -45,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Runs the command; returns its exit status."""
     from litemedsam_jax.parallel import run_each
     from litemedsam_jax.preparation.npy import npz_to_npy
 

@@ -40,6 +40,7 @@ object (MASKS/<case>/*.png, or MASKS/<case>_*.png).
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="volumes|images")
     layout = argparse.RawDescriptionHelpFormatter
     volumes = kinds.add_parser("volumes", description=_VOLUMES, formatter_class=layout)
@@ -210,6 +211,7 @@ def _add_volume_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Runs the command; returns its exit status."""
     from litemedsam_jax.preparation import pairs, prepare
 
     work = prepare.prepare_volume if args.kind == "volumes" else prepare.prepare_image

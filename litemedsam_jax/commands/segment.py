@@ -39,6 +39,7 @@ Exit status: 0 all cases done; 1 some failed (each is told in one line); 2 nothi
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
     add = parser.add_argument
     add("-i", "--input_dir", type=Path, required=True, metavar="DIR", help="folder of cases")
     add("-o", "--output_dir", type=Path, required=True, metavar="DIR", help="folder for the masks")
@@ -205,6 +206,7 @@ def _file_options(args: argparse.Namespace) -> "FileOptions | None":
 
 
 def run(args: argparse.Namespace) -> int:
+    """Runs the command; returns its exit status."""
     device = {"cuda": "gpu"}.get(args.device.split(":")[0], args.device)  # torch's spelling too
     if device == "cpu":
         os.environ.setdefault("JAX_PLATFORMS", "cpu")  # spares JAX the search for accelerators

@@ -21,6 +21,7 @@ Exit status: 0 done; 2 not done.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
     add = parser.add_argument
     add("folder", type=Path, metavar="DATA", help="folder of cases")
     add("-o", "--output_dir", type=Path, required=True, metavar="OUT", help="lists or copies")
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Runs the command; returns its exit status."""
     from litemedsam_jax.files import replacing
     from litemedsam_jax.preparation.split import divide, files_by_case
 

@@ -25,6 +25,7 @@ Exit status: 0 all cases ran; 1 some failed (each is told in one line); 2 nothin
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
     add = parser.add_argument
     add("--image", required=True, metavar="NAME", help="the image, name[:tag]")
     add("-i", "--input_dir", type=Path, required=True, metavar="DIR", help="folder of cases (npz)")
@@ -49,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Runs the command; returns its exit status."""
     from litemedsam_jax.evaluation import timing
 
     try:

@@ -1,0 +1,1 @@
+"""Images of results: `overlay` draws, `page` lays out, `orientation` turns upright."""

@@ -18,7 +18,19 @@ def scroll(
     names: Sequence[str] | None = None,
     direction: Sequence[float] | np.ndarray | None = None,
 ) -> Iterator[np.ndarray]:
-    """Each slice of a volume, drawn as in `overlay.case_overlay`; all frames of one size."""
+    """Yields each slice of a volume, drawn as in `overlay.case_overlay`.
+
+    Args:
+        image: (D, H, W) or (D, H, W, 3).
+        boxes: (N, 6), as of `overlay.case_overlay`, like all that follows.
+        segs: (D, H, W).
+        spacing: See there.
+        names: See there.
+        direction: See there.
+
+    Yields:
+        RGB uint8 (height, width, 3), all of one size.
+    """
     labels = overlay.labels_of(boxes, segs)
     shown = overlay.Upright(image, boxes, segs, spacing, direction)
     for z in range(len(image)):
@@ -26,7 +38,18 @@ def scroll(
 
 
 def write_scroll(path: str | Path, frames: Iterator[np.ndarray], per_second: float = 8) -> None:
-    """Writes frames (RGB uint8, one size) as an animated .gif or an .mp4 video."""
+    """Writes frames as an animated .gif or an .mp4 video.
+
+    Args:
+        path: The file; its suffix chooses the format.
+        frames: RGB uint8 (height, width, 3), all of one size.
+        per_second: Frames a second.
+
+    Raises:
+        ValueError: Another suffix, or an OpenCV without MP4.
+        ModuleNotFoundError: .gif without pillow.
+        OSError: It cannot be written.
+    """
     suffix = Path(path).suffix.lower()
     writers = {".gif": _write_gif, ".mp4": _write_mp4}
     if suffix not in writers:
@@ -64,10 +87,16 @@ def write_case(
     spacing: Sequence[float] | np.ndarray | None = None,
     **options,
 ) -> None:
-    """Writes a case's overlay by the path's suffix: volumes as .gif or .mp4 scroll, else a picture.
+    """Writes a case's overlay by the path's suffix: volumes as .gif or .mp4 scroll, else an image.
 
-    A picture's case, which has nothing to scroll through, becomes PNG whatever the suffix. options:
-    as of `overlay.case_overlay`; a scroll knows `names` and `direction` alone.
+    Args:
+        path: The file. A 2D case, which has nothing to scroll through, becomes PNG whatever its
+            suffix.
+        image: As of `overlay.case_overlay`, like all that follows.
+        boxes: See there.
+        segs: See there.
+        spacing: See there.
+        **options: See there; a scroll takes `names` and `direction` alone.
     """
     moving = path.suffix.lower() in (".gif", ".mp4")
     if moving and overlay.is_volume(image, boxes, segs):

@@ -26,8 +26,14 @@ _PLANES = {
 class Turn:
     """What turns a slice upright: rows and columns exchanged first, then flips.
 
-    plane: of the slices as they are (the nearest one, if oblique). left, top: the patient's side
-    there after turning, R, L, A, P, I or S. All empty where the direction is unknown.
+    Attributes:
+        exchange: Whether rows and columns are exchanged.
+        flip_columns: Whether left and right are exchanged, after that.
+        flip_rows: Whether top and bottom are.
+        plane: Of the slices as they are (the nearest one, if oblique); empty where the direction
+            is unknown, as the next two.
+        left: The patient's side at the left after turning: R, L, A, P, I or S.
+        top: The one at the top.
     """
 
     exchange: bool = False
@@ -38,12 +44,12 @@ class Turn:
     top: str = ""
 
     def array(self, volume: np.ndarray) -> np.ndarray:
-        """(D, H, W[, 3]) turned; a view."""
+        """A volume (D, H, W[, 3]) turned; a view."""
         turned = volume.swapaxes(1, 2) if self.exchange else volume
         return turned[:, :: -1 if self.flip_rows else 1, :: -1 if self.flip_columns else 1]
 
     def boxes(self, boxes: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-        """(N, 6) boxes of a volume of that shape (D, H, W, ...), turned with it."""
+        """Boxes (N, 6) of a volume of that shape (D, H, W, ...), turned with it."""
         corners = np.array(boxes, np.float64).reshape(-1, 2, 3)  # x, y, z
         height, width = shape[1:3]
         if self.exchange:
@@ -57,7 +63,7 @@ class Turn:
         return corners.reshape(-1, 6)
 
     def spacing(self, spacing: Sequence[float] | np.ndarray) -> np.ndarray:
-        """x, y, z of the turned slices."""
+        """The spacing x, y, z of the turned slices."""
         values = np.array(spacing, np.float64).ravel()
         if self.exchange and values.size >= 2:
             values[:2] = values[1::-1]
@@ -67,8 +73,9 @@ class Turn:
 def turn_of(direction: Sequence[float] | np.ndarray | None) -> Turn:
     """The turn for a volume whose axes x, y, z point along the columns of a 3x3 matrix (LPS).
 
-    direction: nine numbers by rows, as SimpleITK and prepared cases have them. Nothing is turned
-    where it is None or no such matrix.
+    Args:
+        direction: Nine numbers by rows, as SimpleITK and prepared cases have them. Nothing is
+            turned where it is None or no such matrix.
     """
     axes = np.zeros(0) if direction is None else np.asarray(direction)
     if axes.size != 9 or axes.dtype.kind not in "iuf" or not np.isfinite(axes).all():

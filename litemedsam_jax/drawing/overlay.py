@@ -1,7 +1,7 @@
 """Overlays a radiologist can read: contours and boxes on the image, in its true proportions.
 
 Drawn with OpenCV alone, so that importing this costs the commands nothing, and without any random
-choice: the same case gives the same bytes. Label k has the same colour in every picture.
+choice: the same case gives the same bytes. Label k has the same colour in every image.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,36 +36,44 @@ def overlay(
     size: tuple[int, int] | None = None,
     fill: float = 0.25,
 ) -> np.ndarray:
-    """Draws masks and boxes over one picture.
+    """Draws masks and boxes over one 2D image.
 
-    image: (H, W) or (H, W, 3); uint8 is taken as it is, anything else is scaled to its extremes.
-    segs: (H, W) labels, 0 is background. boxes: (N, 4) x_min, y_min, x_max, y_max, pixel indices,
-    inclusive; box k has the colour of label k. size: (width, height) of the picture to draw, by
-    default the image's own. fill: opacity inside the contours.
+    Args:
+        image: (H, W) or (H, W, 3); uint8 is taken as it is, anything else is scaled to its
+            extremes.
+        segs: (H, W) labels, 0 is background.
+        boxes: (N, 4) x_min, y_min, x_max, y_max, pixel indices, inclusive; box k has the colour of
+            label k. A row with NaN is left out.
+        size: (width, height) of the result in pixels, by default the image's own.
+        fill: Opacity inside the contours, 0 to 1.
 
-    Returns RGB uint8 (height, width, 3).
+    Returns:
+        RGB uint8 (height, width, 3); the input is left as it is.
+
+    Raises:
+        ValueError: The image is neither grey nor RGB.
     """
-    picture = _as_rgb(image)
-    height, width = picture.shape[:2]
+    canvas = _as_rgb(image)
+    height, width = canvas.shape[:2]
     columns, rows = size or (width, height)
     enlarges = columns > width or rows > height
-    picture = cv2.resize(
-        picture, (columns, rows), interpolation=cv2.INTER_CUBIC if enlarges else cv2.INTER_AREA
+    canvas = cv2.resize(
+        canvas, (columns, rows), interpolation=cv2.INTER_CUBIC if enlarges else cv2.INTER_AREA
     )
     scale = np.array([columns / width, rows / height])
     line = max(1, round(max(columns, rows) / 400))
     if segs is not None:
-        _draw_masks(picture, np.asarray(segs), fill, line)
+        _draw_masks(canvas, np.asarray(segs), fill, line)
     for label, box in enumerate(np.zeros((0, 4)) if boxes is None else np.asarray(boxes), start=1):
         if not np.isfinite(box).all():
             continue  # a slice that this box does not reach
         first = np.round(box[:2] * scale).astype(int)
         last = np.round((box[2:] + 1) * scale).astype(int) - 1
-        cv2.rectangle(picture, first.tolist(), last.tolist(), colour(label), line, cv2.LINE_AA)
+        cv2.rectangle(canvas, first.tolist(), last.tolist(), colour(label), line, cv2.LINE_AA)
         # Colours repeat after 20 labels; the number does not.
         corner = (int(first[0]), int(first[1]) - 4 if first[1] > 16 else int(first[1]) + 13)
-        cv2.putText(picture, str(label), corner, page.FONT, 0.38, colour(label), 1, cv2.LINE_AA)
-    return picture
+        cv2.putText(canvas, str(label), corner, page.FONT, 0.38, colour(label), 1, cv2.LINE_AA)
+    return canvas
 
 
 def case_overlay(
@@ -79,14 +87,23 @@ def case_overlay(
     slices: int = 4,
     direction: Sequence[float] | np.ndarray | None = None,
 ) -> np.ndarray:
-    """A case as one picture: image beside image with contours and boxes, and a legend.
+    """A case as one image: bare beside with contours and boxes, and a legend.
 
-    image: (H, W), (H, W, 3), (D, H, W) or (D, H, W, 3). A last axis of 3 on a rank-3 array is
-    colour where `segs` (or 4-column boxes) say that it is. boxes: (N, 4) or (N, 6) x_min, y_min,
-    z_min, x_max, y_max, z_max, inclusive. spacing: x, y, z; only the ratio x : y is used. gts: adds
-    a third panel with the ground truth. names: of labels 1, 2, ... for the legend. slices: of a
-    volume, spread over the boxed range, the middle one always among them. direction: of a volume's
-    axes, nine numbers (LPS): slices are turned upright by it, see `orientation`.
+    Args:
+        image: (H, W), (H, W, 3), (D, H, W) or (D, H, W, 3). A last axis of 3 on a rank-3 array is
+            colour where `segs` (or 4-column boxes) say that it is.
+        boxes: (N, 4) x_min, y_min, x_max, y_max or (N, 6) x_min, y_min, z_min, x_max, y_max, z_max,
+            inclusive.
+        segs: Labels of the image's grid, 0 is background.
+        spacing: x, y, z in mm; only the ratio x : y is used.
+        gts: Adds a third panel with the ground truth.
+        names: Of labels 1, 2, ... for the legend.
+        slices: How many of a volume, spread over the boxed range, the middle one among them.
+        direction: Of a volume's axes, nine numbers (LPS), by which slices are turned upright; see
+            `orientation`.
+
+    Returns:
+        RGB uint8 (height, width, 3).
     """
     if not is_volume(image, boxes, segs):
         tiles = [_tile(image, boxes, segs, gts, aspect(spacing), 640, "")]
@@ -107,16 +124,34 @@ def write_overlay(
     spacing: Sequence[float] | np.ndarray | None = None,
     **options,
 ) -> None:
-    """Writes `case_overlay` (see there for the arguments) as PNG, or as the path's suffix says."""
-    write_picture(path, case_overlay(image, boxes, segs, spacing, **options))
+    """Writes `case_overlay` as PNG, or as the path's suffix says.
+
+    Args:
+        path: The file; its folder is created.
+        image: As of `case_overlay`, like all that follows.
+        boxes: See there.
+        segs: See there.
+        spacing: See there.
+        **options: See there.
+
+    Raises:
+        ValueError: OpenCV does not know the suffix.
+        OSError: It cannot be written.
+    """
+    write_image(path, case_overlay(image, boxes, segs, spacing, **options))
 
 
-def write_picture(path: str | Path, picture: np.ndarray) -> None:
-    """Writes RGB uint8 (H, W, 3) in the format of the path's suffix (.png, .jpg, ...)."""
+def write_image(path: str | Path, canvas: np.ndarray) -> None:
+    """Writes RGB uint8 (H, W, 3) in the format of the path's suffix (.png, .jpg, ...).
+
+    Raises:
+        ValueError: OpenCV does not know the suffix.
+        OSError: It cannot be written.
+    """
     suffix = Path(path).suffix.lower() or ".png"
-    good, data = cv2.imencode(suffix, np.ascontiguousarray(picture[..., ::-1]))
+    good, data = cv2.imencode(suffix, np.ascontiguousarray(canvas[..., ::-1]))
     if not good:
-        raise ValueError(f"{path}: no picture could be written in the format '{suffix}'; use .png")
+        raise ValueError(f"{path}: no image could be written in the format '{suffix}'; use .png")
     with replacing(path) as beside:
         beside.write_bytes(data.tobytes())
 
@@ -132,7 +167,7 @@ class Upright:
         self.ratio = aspect(None if spacing is None else self.turn.spacing(spacing))
 
     def tile(self, z: int, side: int = 400) -> np.ndarray:
-        """Slice z as `case_overlay` draws it, its longer side that many pixels."""
+        """Slice z as `case_overlay` draws it: RGB uint8, a panel's longer side `side` pixels."""
         seg, gt = (None if labels is None else labels[z] for labels in (self.segs, self.gts))
         title = f"slice {z} of 0-{len(self.image) - 1}"
         title += f", {self.turn.plane}" if self.turn.plane else ""
@@ -142,14 +177,14 @@ class Upright:
 
 
 def with_legend(
-    picture: np.ndarray, labels: Sequence[int], names: Sequence[str] | None = None
+    canvas: np.ndarray, labels: Sequence[int], names: Sequence[str] | None = None
 ) -> np.ndarray:
-    """The picture with a line below it that tells each label's colour."""
+    """The image with a line below it that names each label's colour."""
     entries = [
         (colour(label), names[label - 1] if names and label <= len(names) else f"label {label}")
         for label in labels
     ]
-    return page.below([picture, page.legend(entries, picture.shape[1])])
+    return page.below([canvas, page.legend(entries, canvas.shape[1])])
 
 
 def panels(
@@ -160,10 +195,18 @@ def panels(
     side: int = 480,
     sides: tuple[str, str] = ("", ""),
 ) -> np.ndarray:
-    """One picture or slice (H, W[, 3]) bare, then once with each of the masks, all titled.
+    """One 2D image or slice bare, then once with each of the masks, all titled.
 
-    boxes: (N, 4), drawn on all but a panel called `ground truth`. ratio: as of `aspect`. side: the
-    longer side of a panel in pixels. sides: letters at the left and the top edge, R, A, ...
+    Args:
+        image: (H, W) or (H, W, 3).
+        boxes: (N, 4), drawn on all but a panel whose title begins with `ground truth`.
+        masks: Labels (H, W) by title; None draws no mask.
+        ratio: Height of a pixel for width 1, as of `aspect`.
+        side: Longer side of a panel in pixels.
+        sides: Letters at the left and the top edge: R, A, ...
+
+    Returns:
+        RGB uint8 (height, width, 3).
     """
     height, width = image.shape[0] * ratio, image.shape[1]
     scale = side / max(height, width)
@@ -172,10 +215,10 @@ def panels(
     for name, labels in masks.items():
         prompts = None if name.startswith("ground truth") else boxes
         drawn[name] = overlay(image, labels, prompts, size=size)
-    for picture in drawn.values():
-        page.letter(picture, sides[0], (4, size[1] // 2 + 5))
-        page.letter(picture, sides[1], (size[0] // 2 - 5, 15))
-    return page.beside([page.titled(name, picture) for name, picture in drawn.items()])
+    for canvas in drawn.values():
+        page.letter(canvas, sides[0], (4, size[1] // 2 + 5))
+        page.letter(canvas, sides[1], (size[0] // 2 - 5, 15))
+    return page.beside([page.titled(name, canvas) for name, canvas in drawn.items()])
 
 
 def is_volume(image: np.ndarray, boxes: np.ndarray | None, segs: np.ndarray | None) -> bool:
@@ -199,22 +242,22 @@ def boxes_on_slice(boxes: np.ndarray | None, z: int) -> np.ndarray | None:
     return flat
 
 
-def _draw_masks(picture: np.ndarray, segs: np.ndarray, fill: float, line: int) -> None:
-    scale = np.array(picture.shape[1::-1]) / segs.shape[::-1]
+def _draw_masks(canvas: np.ndarray, segs: np.ndarray, fill: float, line: int) -> None:
+    scale = np.array(canvas.shape[1::-1]) / segs.shape[::-1]
     for label in np.unique(segs[segs > 0]).tolist():
-        first, smooth = _smooth_part((segs == label).view(np.uint8), scale, picture.shape)
-        window = picture[first[1] :, first[0] :][: smooth.shape[0], : smooth.shape[1]]
+        first, smooth = _smooth_part((segs == label).view(np.uint8), scale, canvas.shape)
+        window = canvas[first[1] :, first[0] :][: smooth.shape[0], : smooth.shape[1]]
         window[smooth] = window[smooth] * (1 - fill) + np.array(colour(label)) * fill
         outlines, _ = cv2.findContours(
             smooth.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=first
         )
-        cv2.drawContours(picture, outlines, -1, colour(label), line, cv2.LINE_AA)
+        cv2.drawContours(canvas, outlines, -1, colour(label), line, cv2.LINE_AA)
 
 
 def _smooth_part(
     mask: np.ndarray, scale: np.ndarray, shape: tuple[int, ...]
 ) -> tuple[tuple[int, int], np.ndarray]:
-    """The part of a picture that a mask covers: its corner (x, y), and the mask at that size.
+    """The part of an image that a mask covers: its corner (x, y), and the mask at that size.
 
     Interpolated and cut at one half: a smooth outline, within half a pixel of the mask's.
     """
@@ -241,7 +284,7 @@ def _tile(
 
 
 def middle_slice(image: np.ndarray, boxes: np.ndarray | None, segs: np.ndarray | None) -> int:
-    """The slice at which the propagation of the boxes' whole range would start."""
+    """Index of the slice at which the propagation of the boxes' whole range would start."""
     first, last = _shown_range(len(image), boxes, segs)
     return first + (last - first) // 2
 
@@ -268,7 +311,7 @@ def _slices(image, boxes, segs, count: int) -> list[int]:
 def labels_of(
     boxes: np.ndarray | None, segs: np.ndarray | None, gts: np.ndarray | None = None
 ) -> list[int]:
-    """The labels that a picture of these shows, ascending."""
+    """The labels that an overlay of these shows, ascending."""
     found = set(range(1, (0 if boxes is None else len(boxes)) + 1))
     for labels in (segs, gts):
         # By slice: bincount widens what it counts to 8 bytes a voxel.
@@ -288,7 +331,7 @@ def _as_rgb(image: np.ndarray) -> np.ndarray:
 
 
 def aspect(spacing: Sequence[float] | np.ndarray | None) -> float:
-    """Height of a pixel for width 1."""
+    """Height of a pixel for width 1, of a spacing x, y, ...; 1 where that is unknown."""
     values = np.asarray((1.0, 1.0) if spacing is None else spacing, np.float64).ravel()
     if values.size < 2 or not np.isfinite(values[:2]).all() or (values[:2] <= 0).any():
         return 1.0

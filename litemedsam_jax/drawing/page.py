@@ -1,4 +1,4 @@
-"""Pictures laid out on a page: side by side, one below the other, with titles and a legend."""
+"""Images laid out on a page: side by side, one below the other, with titles and a legend."""
 
 from collections.abc import Sequence
 
@@ -13,38 +13,38 @@ _LEGEND_LINES = 4
 Colour = tuple[int, int, int]
 
 
-def beside(pictures: Sequence[np.ndarray]) -> np.ndarray:
-    """RGB pictures in a row, aligned at the top."""
-    height = max(p.shape[0] for p in pictures)
-    width = sum(p.shape[1] for p in pictures) + _GAP * (len(pictures) - 1)
+def beside(images: Sequence[np.ndarray]) -> np.ndarray:
+    """RGB uint8 images (H, W, 3) in a row, aligned at the top."""
+    height = max(p.shape[0] for p in images)
+    width = sum(p.shape[1] for p in images) + _GAP * (len(images) - 1)
     page = np.full((height, width, 3), _BACKGROUND, np.uint8)
     x = 0
-    for picture in pictures:
-        page[: picture.shape[0], x : x + picture.shape[1]] = picture
-        x += picture.shape[1] + _GAP
+    for image in images:
+        page[: image.shape[0], x : x + image.shape[1]] = image
+        x += image.shape[1] + _GAP
     return page
 
 
-def below(pictures: Sequence[np.ndarray], gap: int = _GAP) -> np.ndarray:
-    """RGB pictures in a column, aligned at the left."""
-    height = sum(p.shape[0] for p in pictures) + gap * (len(pictures) - 1)
-    page = np.full((height, max(p.shape[1] for p in pictures), 3), _BACKGROUND, np.uint8)
+def below(images: Sequence[np.ndarray], gap: int = _GAP) -> np.ndarray:
+    """RGB uint8 images (H, W, 3) in a column, aligned at the left, `gap` pixels apart."""
+    height = sum(p.shape[0] for p in images) + gap * (len(images) - 1)
+    page = np.full((height, max(p.shape[1] for p in images), 3), _BACKGROUND, np.uint8)
     y = 0
-    for picture in pictures:
-        page[y : y + picture.shape[0], : picture.shape[1]] = picture
-        y += picture.shape[0] + gap
+    for image in images:
+        page[y : y + image.shape[0], : image.shape[1]] = image
+        y += image.shape[0] + gap
     return page
 
 
-def titled(title: str, picture: np.ndarray) -> np.ndarray:
-    """The picture under a line of text."""
-    return below([_line(title, picture.shape[1]), picture], gap=0)
+def titled(title: str, image: np.ndarray) -> np.ndarray:
+    """The image under a line of text."""
+    return below([_line(title, image.shape[1]), image], gap=0)
 
 
-def letter(picture: np.ndarray, text: str, corner: tuple[int, int]) -> None:
-    """Writes into the picture, legible on black and on white; corner: lower left, x and y."""
+def letter(image: np.ndarray, text: str, corner: tuple[int, int]) -> None:
+    """Writes into the image, legible on black and on white; corner: lower left, x and y."""
     for ink, line in ((_BACKGROUND, 3), (_TEXT, 1)):
-        cv2.putText(picture, _plain(text), corner, FONT, 0.45, ink, line, cv2.LINE_AA)
+        cv2.putText(image, _plain(text), corner, FONT, 0.45, ink, line, cv2.LINE_AA)
 
 
 def legend(entries: Sequence[tuple[Colour, str]], width: int) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Machine code: how the network is compiled, stored, loaded and run on a device."""

@@ -1,0 +1,1 @@
+"""Image files and arrays; knows nothing of the network."""

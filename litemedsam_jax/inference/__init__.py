@@ -1,0 +1,1 @@
+"""How the network is asked: boxes to prompts, logits to masks, slice to slice."""

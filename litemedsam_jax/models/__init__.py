@@ -1,0 +1,1 @@
+"""The networks in Flax, with the names of PyTorch's modules."""

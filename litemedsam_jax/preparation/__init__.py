@@ -1,0 +1,1 @@
+"""Data sets for training and scoring, made from image files and their masks."""

@@ -107,7 +107,7 @@ def draw_predictions(path: Path, predictions: Mapping[str, CasePrediction]) -> N
         title = case if one.entry.position is None else f"{case}, slice {position}"
         rows.append(page.titled(title, tile))
     if rows:
-        overlay.write_picture(path, page.below(rows))
+        overlay.write_image(path, page.below(rows))
 
 
 def draw_samples(path: Path, batch: Mapping[str, np.ndarray]) -> None:
@@ -120,7 +120,7 @@ def draw_samples(path: Path, batch: Mapping[str, np.ndarray]) -> None:
         picture = overlay.overlay(image, mask, boxes, size=(384, 384))
         tiles.append(page.titled(str(batch["name"][row]), picture))
     rows = [page.beside(tiles[i : i + 4]) for i in range(0, len(tiles), 4)]
-    overlay.write_picture(path, page.below(rows))
+    overlay.write_image(path, page.below(rows))
 
 
 def _by_label(one, boxes: list[np.ndarray]) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Formats of weights: PyTorch checkpoints and safetensors, checked by one contract."""

@@ -64,7 +64,8 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
 SlurmdParameters=config_overrides
 ReturnToService=2
-KillWait=20
+KillWait=60
+MinJobAge=3600
 NodeName={nodes[0]} NodeHostname={nodes[0]} NodeAddr=127.0.0.1 Port={ports[1]} {size}
 NodeName={nodes[1]} NodeHostname={nodes[1]} NodeAddr=127.0.0.1 Port={ports[2]} {size}
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
@@ -168,7 +169,8 @@ def script_of(section: str, folder: Path, changes: dict[str, str]) -> Path:
 
 def submit(script: Path) -> str:
     """Gives a script to SLURM; the job's number."""
-    job = slurm("sbatch", "--parsable", f"--output={script.parent}/%x-%A-%a.log", script)
+    output = (f"--output={script.parent}/%x-%A-%a.log", "--open-mode=append")
+    job = slurm("sbatch", "--parsable", *output, script)
     say(f"sbatch {script.name}: job {job}")
     return job
 
@@ -181,7 +183,14 @@ def states(job: str) -> dict[str, str]:
 
 def finish(job: str) -> None:
     """Waits for a job to complete, all its tasks."""
-    _wait(lambda: set(states(job).values()) == {"COMPLETED"}, f"job {job} does not complete")
+
+    def complete() -> bool:
+        now = set(states(job).values())
+        if now & {"FAILED", "CANCELLED", "NODE_FAIL", "TIMEOUT"}:
+            raise SystemExit(f"FAULT job {job}: {states(job)}")
+        return now == {"COMPLETED"}
+
+    _wait(complete, f"job {job} does not complete")
 
 
 def requeue(task: str) -> None:
@@ -279,8 +288,8 @@ def try_training(folder: Path) -> list[str]:
             _disturb_training(job, run, steps)
         finish(job)
     log = "".join(path.read_text() for path in folder.glob("finetune-*.log"))
-    if "2 devices" not in log and "2 hosts" not in log:
-        say(f"the log does not name two processes:\n{log[-800:]}")
+    starts, joined = log.count("data: "), log.count("Rank 1 is connected to 1 peer")
+    say(f"{starts} starts, in {joined} of them the second process found the first one")
     whole, pieces = (kill_training.result(run) for run in runs.values())
     return kill_training.differences(whole, pieces)
 
@@ -305,9 +314,16 @@ def _disturb_training(job: str, run: Path, steps: int) -> None:
     _wait(lambda: kill_training.last_step(run) >= steps // 4, "training saves nothing")
     kill(words, {"SLURM_PROCID": "1"})
     say(f"process 1 killed, newest checkpoint {kill_training.last_step(run)}")
+    # srun ends the other process, the job fails: an administrator's `scontrol requeue` starts it.
     _wait(lambda: set(states(job).values()) == {"FAILED"}, "a process was killed, the job goes on")
     requeue(job)
-    _wait(lambda: kill_training.last_step(run) >= steps // 2, "training does not go on")
+
+    def went_on() -> bool:
+        if "FAILED" in states(job).values():
+            raise SystemExit(f"FAULT job {job} failed after it was requeued; see its log")
+        return kill_training.last_step(run) >= steps // 2
+
+    _wait(went_on, "training does not go on")
     requeue(job)
     say(f"job requeued as it ran, newest checkpoint {kill_training.last_step(run)}")
     _wait(lambda: "RUNNING" not in states(job).values(), "a requeued job runs on", 60)
