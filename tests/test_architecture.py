@@ -5,7 +5,8 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,105 @@ def test_imports_run_downward(path):
             exists = (PACKAGE / target).is_dir() or (PACKAGE / f"{target}.py").exists()
             may = target in allowed or ".".join(rest[:2]) in allowed
             assert may or not exists, f"{room} must not import {'.'.join(rest)}"
+
+
+def _module_graph(paths: Iterable[Path], root: Path = REPOSITORY) -> dict[str, set[str]]:
+    """Dotted name of each module -> those it imports, wherever in the file the import stands."""
+    modules = {".".join(path.relative_to(root).with_suffix("").parts): path for path in paths}
+    graph: dict[str, set[str]] = {name: set() for name in modules}
+    for name, path in modules.items():
+        for imported in _imports(path):
+            target = imported if imported in modules else imported.rpartition(".")[0]
+            if target in modules and target != name:
+                graph[name].add(target)
+    return graph
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    try:
+        list(TopologicalSorter(_module_graph(FILES)).static_order())
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_a_circle_inside_a_room_is_found(tmp_path):
+    for name, other in {"a": "b", "b": "c", "c": "a"}.items():
+        late = f"def f():\n    from room.{other} import x\n"
+        (tmp_path / "room").mkdir(exist_ok=True)
+        (tmp_path / "room" / f"{name}.py").write_text(late)
+    graph = _module_graph((tmp_path / "room").iterdir(), tmp_path)
+    with pytest.raises(CycleError):
+        list(TopologicalSorter(graph).static_order())
+
+
+# Of what a file and a room may hold
+
+LONGEST_FUNCTION = 60  # lines
+MOST_FILES_OF_INFERENCE = 12
+
+
+def test_no_function_is_long_but_a_list_of_arguments():
+    long = [
+        f"{path.relative_to(PACKAGE)}: {node.name} has {lines} lines"
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (lines := _lines_of_code(node)) > LONGEST_FUNCTION
+        and not _lists_arguments(node)
+    ]
+    assert long == []
+
+
+def _lines_of_code(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """From `def` to the end, without the docstring."""
+    first = node.body[0]
+    documented = ast.get_docstring(node) is not None
+    about = (first.end_lineno or 0) - first.lineno + 1 if documented else 0
+    return (node.end_lineno or 0) - node.lineno + 1 - about
+
+
+def _lists_arguments(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether the body adds arguments to a parser one after the other, and does nothing else."""
+    return "add_arguments" in node.name and not any(
+        isinstance(part, ast.If | ast.While | ast.Try) for part in ast.walk(node)
+    )
+
+
+def test_inference_stays_small():
+    files = [path for path in (PACKAGE / "inference").glob("*.py") if path.stem != "__init__"]
+    assert len(files) <= MOST_FILES_OF_INFERENCE
+
+
+# Tests are found by the name of what they test
+
+ACROSS_MODULES = {
+    "test_architecture",  # this file
+    "test_container",  # the image's list of packages
+    "batch/test_hostile",  # hundreds of broken cases in one folder
+    "batch/test_image_kinds",  # files of every kind through `infer.py`
+    "batch/test_real_run",  # the network, two processes
+    # Parity with the PyTorch reference, level by level
+    "models/test_operations",
+    "models/test_blocks",
+    "models/test_networks",
+    "inference/test_reference",
+    "training/test_parity",
+    "training/test_resume",  # runs that are killed, on any number of devices and hosts
+    "imaging/test_refused_cases",
+    "preparation/test_commands",
+    "weights/test_torch_file_mutations",  # hundreds of damaged checkpoints
+}
+
+
+def test_each_test_has_the_name_of_a_module():
+    tests = REPOSITORY / "tests"
+    unmatched = []
+    for path in sorted(tests.rglob("test_*.py")):
+        inside = path.relative_to(tests).with_suffix("").as_posix()
+        module = PACKAGE / path.relative_to(tests).with_name(path.name.removeprefix("test_"))
+        if not module.is_file() and inside not in ACROSS_MODULES:
+            unmatched.append(inside)
+    assert unmatched == []
 
 
 @pytest.mark.parametrize("module", CONFINED)

@@ -108,7 +108,7 @@ def case_overlay(
     if not is_volume(image, boxes, segs):
         tiles = [_tile(image, boxes, segs, gts, aspect(spacing), 640, "")]
     else:
-        chosen = _slices(image, boxes, segs if segs is not None else gts, slices)
+        chosen = shown_slices(image, boxes, segs if segs is not None else gts, slices)
         side = 640 if len(chosen) == 1 else 400
         shown = Upright(image, boxes, segs, spacing, direction, gts)
         tiles = [shown.tile(z, side) for z in chosen]
@@ -299,7 +299,10 @@ def _shown_range(depth: int, boxes, segs) -> tuple[int, int]:
     return (int(found[0]), int(found[-1])) if len(found) else (0, depth - 1)
 
 
-def _slices(image, boxes, segs, count: int) -> list[int]:
+def shown_slices(
+    image: np.ndarray, boxes: np.ndarray | None, segs: np.ndarray | None, count: int
+) -> list[int]:
+    """Indices of at most `count` slices of the range that boxes or masks reach, ascending."""
     first, last = _shown_range(len(image), boxes, segs)
     middle = middle_slice(image, boxes, segs)
     spread = [first + round((last - first) * (i + 0.5) / count) for i in range(count)]

@@ -4,16 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from litemedsam_jax.drawing import animation, overlay
-
-
-@pytest.fixture
-def volume():
-    """A (20, 60, 80) volume, its labels and boxes; label 2 reaches slices 4 to 7 alone."""
-    image = np.random.default_rng(0).integers(0, 120, (20, 60, 80), np.uint8)
-    segs = np.zeros(image.shape, np.uint8)
-    segs[2:17, 10:30, 10:30], segs[4:8, 35:55, 40:70] = 1, 2
-    return image, np.array([[10, 10, 2, 29, 29, 16], [40, 35, 4, 69, 54, 7]]), segs
+from litemedsam_jax.drawing import overlay
 
 
 def test_contours_and_boxes_have_their_label_s_colour():
@@ -51,8 +42,8 @@ def test_spacing_sets_the_proportions():
 def test_slices_hold_the_middle_of_the_boxed_range(volume):
     image, boxes, segs = volume
     assert overlay.middle_slice(image, boxes, segs) == 9
-    assert 9 in overlay._slices(image, boxes, segs, 4)
-    assert overlay._slices(image[:1], np.array([[1, 1, 0, 5, 5, 0]]), segs[:1], 4) == [0]
+    assert 9 in overlay.shown_slices(image, boxes, segs, 4)
+    assert overlay.shown_slices(image[:1], np.array([[1, 1, 0, 5, 5, 0]]), segs[:1], 4) == [0]
 
 
 def test_boxes_are_drawn_only_where_they_reach(volume):
@@ -77,20 +68,3 @@ def test_every_kind_of_case_is_drawn(tmp_path, shape):
 def test_many_labels_do_not_break_the_legend():
     segs = np.arange(400).reshape(20, 20)
     assert overlay.case_overlay(np.zeros((20, 20), np.uint8), None, segs).shape[2] == 3
-
-
-def test_scrolls_show_every_slice(tmp_path, volume):
-    from PIL import Image
-
-    image, boxes, segs = volume
-    frames = list(animation.scroll(image[:6], boxes, segs[:6]))
-    assert len(frames) == 6 and len({frame.shape for frame in frames}) == 1
-    animation.write_scroll(tmp_path / "a.gif", iter(frames))
-    with Image.open(tmp_path / "a.gif") as gif:
-        assert gif.n_frames == 6
-    animation.write_scroll(tmp_path / "a.mp4", iter(frames))
-    film = cv2.VideoCapture(str(tmp_path / "a.mp4"))
-    assert int(film.get(cv2.CAP_PROP_FRAME_COUNT)) == 6
-    film.release()
-    with pytest.raises(ValueError, match=r"\.gif or \.mp4"):
-        animation.write_scroll(tmp_path / "a.avi", iter(frames))
