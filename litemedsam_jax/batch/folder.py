@@ -134,7 +134,7 @@ def _cases(options: BatchOptions) -> list[Path]:
     """The folder's cases, those of all shards."""
     paths = list_cases(options.inputs)
     if options.files is not None:
-        from litemedsam_jax.imaging.image_case import without_boxes
+        from litemedsam_jax.imaging.box_source import without_boxes
 
         paths = without_boxes(paths, options.files.boxes)
     elif any(map(is_npz, paths)):

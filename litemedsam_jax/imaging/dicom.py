@@ -11,7 +11,8 @@ import numpy as np
 import pydicom
 
 from litemedsam_jax.imaging.dicom_files import DicomFile, image_files, read_data_set
-from litemedsam_jax.imaging.dicom_frames import Frame, arrange, frames_of
+from litemedsam_jax.imaging.dicom_frames import Frame, frames_of
+from litemedsam_jax.imaging.dicom_grid import arrange
 from litemedsam_jax.imaging.geometry import Geometry
 
 _MOST_VOXELS = 1 << 31

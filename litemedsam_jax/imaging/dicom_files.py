@@ -154,7 +154,7 @@ def _candidates(folder: Path) -> list[Path]:
 
 
 def _is_apple_double(path: Path) -> bool:
-    """macOS's second file of a file, on disks that have no room for it."""
+    """Whether macOS made it, for what a disk has no room for in the file itself."""
     return path.name.startswith("._") and not looks_like_dicom(path)
 
 

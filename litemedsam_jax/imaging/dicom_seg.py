@@ -87,7 +87,7 @@ def _labels(names: Sequence[str], numbers: Sequence[int]) -> list[int]:
 
 
 def _geometry(volume: Any) -> Geometry:
-    """highdicom's axes are slice, row, column; ours x, y, z."""
+    """The grid: highdicom's axes are slice, row, column, ours x, y, z."""
     affine = np.asarray(volume.affine, np.float64)[:3, [2, 1, 0, 3]]
     spacing = np.linalg.norm(affine[:, :3], axis=0)
     x, y, z = volume.array.shape[2::-1]

@@ -37,6 +37,7 @@ class IntensityOptions:
     fill_nan: float | None = None
 
     def __post_init__(self):
+        """Raises ValueError where the window is empty."""
         if self.width <= 0:
             raise ValueError(f"the window's width is {self.width:g}; expected more than 0")
 

@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 
 from litemedsam_jax.cli import main
-from litemedsam_jax.imaging import image_case, volumes
+from litemedsam_jax.imaging import box_source, volumes
 from litemedsam_jax.inference.predictor import LiteMedSAM
 
 
@@ -147,7 +147,7 @@ def test_images_and_masks_in_one_folder_find_each_other(tmp_path):
     paths = [tmp_path / name for name in names]
     for path in paths:
         path.write_bytes(b"")
-    assert image_case.find_boxes(paths[0], tmp_path) == paths[1]
-    assert image_case.find_boxes(paths[2], tmp_path) == paths[3]
-    assert image_case.find_boxes(paths[4], tmp_path) == paths[5]
-    assert image_case.without_boxes(paths[:5], tmp_path) == [paths[0], paths[2], paths[4]]
+    assert box_source.find_boxes(paths[0], tmp_path) == paths[1]
+    assert box_source.find_boxes(paths[2], tmp_path) == paths[3]
+    assert box_source.find_boxes(paths[4], tmp_path) == paths[5]
+    assert box_source.without_boxes(paths[:5], tmp_path) == [paths[0], paths[2], paths[4]]
