@@ -67,21 +67,22 @@ def _compile_here(isa: str, weights: Path, output: Path | None) -> int:
     import jax
 
     from litemedsam_jax.engine.folded_cache import fold_once
+    from litemedsam_jax.engine.network import all_programs
     from litemedsam_jax.engine.program_store import ProgramStore
-    from litemedsam_jax.engine.programs import all_programs, compile_program, serialize
+    from litemedsam_jax.engine.programs import compile_program, serialize
     from litemedsam_jax.weights.errors import CheckpointError
     from litemedsam_jax.weights.load import load_model
 
     try:
         model = load_model(weights)
-        config = model.config
-        programs = ProgramStore(config, output)
-        folded = fold_once(model.variables, config.image_encoder.grid_size, programs)
-        for name, program in all_programs(config).items():
-            compiled = compile_program(program, folded, config, jax.devices("cpu")[0])
-            code = serialize(compiled)
-            path = programs.write(name, code, None if isa == "native" else isa)
-            print(f"{path} ({len(code) / 2**20:.1f} MiB)")
+        store = ProgramStore(model.config, output)
+        folded = fold_once(model.variables, model.config.image_encoder.grid_size, store)
+        for name, program in all_programs(model.config).items():
+            executable = compile_program(program, folded, jax.devices("cpu")[0])
+            data = serialize(executable).to_bytes()
+            path = store.write(name, data, None if isa == "native" else isa)
+            print(f"{path} ({len(data) / 2**20:.1f} MiB)")
+        store.remove_old_keys()
     except (CheckpointError, OSError) as error:
         print(f"litemedsam compile: {error}", file=sys.stderr)
         return 2

@@ -1,7 +1,7 @@
 """How large the logits of TinyViT's attentions can become, whatever the image.
 
-A softmax is usually shifted by its largest logit, lest an exponential overflow. Where the weights
-rule that out, the shift, a tenth of an attention's time, can be spared without a doubt.
+A softmax usually subtracts its largest logit, so that no exponential overflows. Where the weights
+rule an overflow out, the subtraction, a tenth of an attention's time, is left away.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
-"""The image encoder's layers as programs over strips of rows; see models.tiny_vit_inference.
+"""The image encoder's layers as programs over row tiles; see models.tiny_vit_inference.
 
-A program is compiled once and runs on every strip of every block of its shape: there is less to
-load, and the activations of a strip stay in the processor's cache.
+A program is compiled once and runs on every tile of every block of its shape: there is less to
+load, and the activations of a tile stay in the processor's cache.
 """
 
 from collections.abc import Callable
@@ -12,207 +12,263 @@ import numpy as np
 
 from litemedsam_jax.config import StageConfig, TinyViTConfig
 from litemedsam_jax.engine.attention_bounds import SAFE, attention_bounds
+from litemedsam_jax.engine.programs import Program
+from litemedsam_jax.engine.row_tiles import PaddedGrid, RowTiles
 
 ROOT = "params/image_encoder/"
 
-# Rows that a strip yields, the fastest of those tried (2 cores, 32 MB of cache). What convolutions
-# reach beyond a strip is computed twice, so smaller ones lose.
-_FIRST_STAGE = 16
-_ATTENTION = 35
-_TRANSFORM = 32
-_WASTE = 0.1  # of windows attended to twice; a grid that cannot be cut better is taken whole
-# Numbers in a grid that fits as it is: its blocks run whole, for one call instead of five.
-_SMALL = 64 * 64 * 160
 
-Run = Callable[[str, str, np.ndarray, np.ndarray], np.ndarray]
+@dataclass(frozen=True)
+class TileSizes:
+    """Rows that a tile yields, the fastest of those tried (2 cores, 32 MB of cache).
+
+    A tile's halo is computed twice, so smaller ones lose.
+
+    Attributes:
+        first_stage: of stem and MBConv blocks.
+        attention: at least; whole windows are taken.
+        transform: of a block's convolution and MLP.
+        repeated_windows: which part of the windows may be computed twice; a grid that cannot be
+            cut better is taken whole.
+        whole_grid: numbers in a grid whose blocks run whole, for one call instead of five.
+    """
+
+    first_stage: int = 16
+    attention: int = 35
+    transform: int = 32
+    repeated_windows: float = 0.1
+    whole_grid: int = 64 * 64 * 160
 
 
 @dataclass(frozen=True)
-class Layer:
-    """A program and the strips that it runs on."""
+class EncoderLayer:
+    """One step of the encoder.
 
-    program: str
-    function: str  # of models.tiny_vit_inference
-    stage: int
-    wanted: tuple[str, ...]  # how its parameters' names begin, below its part of the network
-    size: int  # of the input, a square grid
-    channels: int
-    made: int  # size of the output
-    made_channels: int
-    rows: int  # that a strip yields
-    covered: int  # rows of the output that strips must yield, where more than `made`: of windows
-    stride: int = 1
-    reach: int = 0  # rows that convolutions see on either side
-    shift: bool = False  # of attention: whether its softmax is shifted by the maximum
-
-    @property
-    def taken(self) -> int:
-        """Rows of a strip of the input."""
-        return self.stride * (self.rows - 1) + 1 + 2 * self.reach
-
-    @property
-    def starts(self) -> list[int]:
-        """The first row of the output that each strip yields; the last two may overlap."""
-        last = self.covered - self.rows
-        return [min(start, last) for start in range(0, self.covered, self.rows)]
-
-    @property
-    def below(self) -> int:
-        """Rows beyond the input's lower edge that the last strip takes along."""
-        return max(self.starts[-1] * self.stride - self.reach + self.taken - self.size, 0)
-
-    @property
-    def attends(self) -> bool:
-        """Whether it is attention, wholly or in part."""
-        return "attn/" in self.wanted
-
-    @property
-    def input_shapes(self) -> tuple[tuple[int, ...], ...]:
-        return (1, self.taken, self.size, self.channels), (1, self.taken)
-
-    @property
-    def output_shape(self) -> tuple[int, ...]:
-        return 1, self.rows, self.made, self.made_channels
-
-
-def plan(config: TinyViTConfig, shifted: Callable[[str], bool]) -> list[tuple[Layer, str]]:
-    """The layers in order, each with the part of the network (below ROOT) that it is.
-
-    shifted: whether the attention of a part needs its softmax shifted; see `shifts`.
+    Attributes:
+        program: what it runs on each tile.
+        scope: how its parameters' names begin.
+        tiles: of its output.
     """
-    steps = [(_first_stage(config), "")]
-    size = steps[0][0].made
+
+    program: Program
+    scope: str
+    tiles: RowTiles
+
+
+# (program's name, scope, tile (1, R, S, C), inside (1, R)) -> the tile of the output.
+RunTile = Callable[[str, str, np.ndarray, np.ndarray], np.ndarray]
+
+
+def plan(
+    config: TinyViTConfig, subtract_max: Callable[[str], bool], sizes: TileSizes | None = None
+) -> list[EncoderLayer]:
+    """The layers in order.
+
+    Args:
+        config: of the image encoder.
+        subtract_max: whether the softmax of the attention in a scope must subtract its maximum;
+            see `large_logits`.
+        sizes: of tiles.
+    """
+    sizes = sizes or TileSizes()
+    layers = [_first_stage(config, sizes)]
+    size = layers[0].tiles.output_size
     for index, stage in enumerate(config.stages[1:], start=1):
         for block in range(stage.depth):
-            part = f"layers_{index}/blocks_{block}/"
-            steps += [(layer, part) for layer in _block(index, stage, size, shifted(part))]
+            scope = f"{ROOT}layers_{index}/blocks_{block}/"
+            layers += _block(index, stage, size, scope, subtract_max(scope), sizes)
         if stage.downsample_stride is not None:
             merge = _merge(index, stage, size, config.stages[index + 1].dim)
-            steps.append((merge, f"layers_{index}/downsample/"))
-            size = merge.made
-    steps.append((_neck(config, size), ""))
-    return steps
+            layers.append(merge)
+            size = merge.tiles.output_size
+    layers.append(_neck(config, size))
+    return layers
 
 
-def shifts(folded: dict[str, np.ndarray]) -> Callable[[str], bool]:
-    """For `plan`: the parts whose logits these weights do not keep small."""
+def large_logits(folded: dict[str, np.ndarray]) -> Callable[[str], bool]:
+    """For `plan`: the scopes whose attention's logits these weights do not keep small."""
     bounds = attention_bounds(folded)
-    return lambda part: bounds[f"{ROOT}{part}attn/attention_biases"] > SAFE
+    return lambda scope: bounds[f"{scope}attn/attention_biases"] > SAFE
 
 
-def _first_stage(config: TinyViTConfig) -> Layer:
+def _layer(
+    name: str,
+    function: Callable[[], Callable],
+    tiles: RowTiles,
+    *,
+    scope: str,
+    parameters: tuple[str, ...],
+    attends: bool = False,
+) -> EncoderLayer:
+    program = Program(
+        name=name,
+        function=function,
+        parameters=parameters,
+        scope=scope,
+        input_shapes=tiles.input_shapes,
+        output_shapes=(tiles.output_shape,),
+        attends=attends,
+    )
+    return EncoderLayer(program, scope, tiles)
+
+
+def _first_stage(config: TinyViTConfig, sizes: TileSizes) -> EncoderLayer:
     stage, stride = config.stages[0], config.stages[0].downsample_stride or 1
-    made, wanted = config.image_size // stride, ("patch_embed/", "layers_0/")
-    return Layer(
-        "encode_first",
-        "first_stage",
-        0,
-        wanted,
-        config.image_size,
-        3,
-        made,
-        config.stages[1].dim,
-        rows=_FIRST_STAGE,
-        covered=made,
+    output_size = config.image_size // stride
+    tiles = RowTiles(
+        input_size=config.image_size,
+        input_channels=3,
+        output_size=output_size,
+        output_channels=config.stages[1].dim,
+        rows=sizes.first_stage,
+        padded_rows=output_size,
         stride=stride,
-        reach=stage.depth + 1,
+        halo=stage.depth + 1,
+    )
+
+    def function() -> Callable:
+        from litemedsam_jax.models.tiny_vit_inference import first_stage
+
+        return lambda params, x, inside: first_stage(params, config, x, inside)
+
+    parameters = ("patch_embed/", "layers_0/")
+    return _layer("encode_first", function, tiles, scope=ROOT, parameters=parameters)
+
+
+def _block(
+    index: int, stage: StageConfig, size: int, scope: str, subtract_max: bool, sizes: TileSizes
+) -> list[EncoderLayer]:
+    if size**2 * stage.dim > sizes.whole_grid:
+        return [
+            _attend(index, stage, size, scope, subtract_max, sizes),
+            _transform(index, stage, size, scope, sizes),
+        ]
+
+    def function() -> Callable:
+        from litemedsam_jax.models.tiny_vit_inference import block
+
+        return lambda params, x, _: block(params, x, stage.heads, stage.window, subtract_max)
+
+    name = _attention_name(f"encode_block_{index}", subtract_max)
+    parameters = ("attn/", "local_conv/", "mlp/")
+    tiles = _same_size(stage, size, rows=size)
+    return [_layer(name, function, tiles, scope=scope, parameters=parameters, attends=True)]
+
+
+def _attend(
+    index: int, stage: StageConfig, size: int, scope: str, subtract_max: bool, sizes: TileSizes
+) -> EncoderLayer:
+    window = stage.window
+    windows = -(-size // window)  # rows of windows
+    tile_count = -(-windows * window // sizes.attention)
+    windows_each = -(-windows // tile_count)
+    if windows_each * tile_count > windows * (1 + sizes.repeated_windows):
+        windows_each = windows
+
+    def function() -> Callable:
+        from litemedsam_jax.models.tiny_vit_inference import attend
+
+        return lambda params, x, inside: attend(
+            params, x, inside, stage.heads, window, subtract_max
+        )
+
+    name = _attention_name(f"encode_attend_{index}", subtract_max)
+    tiles = _same_size(stage, size, rows=windows_each * window, padded_rows=windows * window)
+    return _layer(name, function, tiles, scope=scope, parameters=("attn/",), attends=True)
+
+
+def _attention_name(name: str, subtract_max: bool) -> str:
+    return f"{name}_max_subtracted" if subtract_max else name
+
+
+def _transform(
+    index: int, stage: StageConfig, size: int, scope: str, sizes: TileSizes
+) -> EncoderLayer:
+    def function() -> Callable:
+        from litemedsam_jax.models.tiny_vit_inference import transform
+
+        return lambda params, x, _: transform(params, x)
+
+    tiles = _same_size(stage, size, rows=sizes.transform, halo=1)
+    parameters = ("local_conv/", "mlp/")
+    name = f"encode_transform_{index}"
+    return _layer(name, function, tiles, scope=scope, parameters=parameters)
+
+
+def _same_size(
+    stage: StageConfig, size: int, *, rows: int, padded_rows: int | None = None, halo: int = 0
+) -> RowTiles:
+    """Tiles of a layer whose output has its input's size and channels."""
+    return RowTiles(
+        input_size=size,
+        input_channels=stage.dim,
+        output_size=size,
+        output_channels=stage.dim,
+        rows=rows,
+        padded_rows=padded_rows or size,
+        halo=halo,
     )
 
 
-def _block(index: int, stage: StageConfig, size: int, shift: bool) -> list[Layer]:
-    if size**2 * stage.dim > _SMALL:
-        return [_attend(index, stage, size, shift), _transform(index, stage, size)]
-    dim, name = stage.dim, _shift_in_name(f"encode_block_{index}", shift)
-    wanted = ("attn/", "local_conv/", "mlp/")
-    return [Layer(name, "block", index, wanted, size, dim, size, dim, size, size, shift=shift)]
-
-
-def _attend(index: int, stage: StageConfig, size: int, shift: bool) -> Layer:
-    window, dim = stage.window, stage.dim
-    windows = -(-size // window)
-    strips = -(-windows * window // _ATTENTION)
-    each = -(-windows // strips)
-    if each * strips > windows * (1 + _WASTE):
-        each = windows
-    name, wanted = _shift_in_name(f"encode_attend_{index}", shift), ("attn/",)
-    rows, covered = each * window, windows * window
-    return Layer(name, "attend", index, wanted, size, dim, size, dim, rows, covered, shift=shift)
-
-
-def _shift_in_name(program: str, shift: bool) -> str:
-    return f"{program}_shifted" if shift else program
-
-
-def _transform(index: int, stage: StageConfig, size: int) -> Layer:
-    dim, name, wanted = stage.dim, f"encode_transform_{index}", ("local_conv/", "mlp/")
-    return Layer(name, "transform", index, wanted, size, dim, size, dim, _TRANSFORM, size, reach=1)
-
-
-def _merge(index: int, stage: StageConfig, size: int, channels: int) -> Layer:
-    stride, name = stage.downsample_stride or 1, f"encode_merge_{index}"
-    made = size // stride
-    return Layer(
-        name, "merge", index, ("conv",), size, stage.dim, made, channels, made, made, stride, 1
+def _merge(index: int, stage: StageConfig, size: int, output_channels: int) -> EncoderLayer:
+    stride = stage.downsample_stride or 1
+    output_size = size // stride
+    tiles = RowTiles(
+        input_size=size,
+        input_channels=stage.dim,
+        output_size=output_size,
+        output_channels=output_channels,
+        rows=output_size,
+        padded_rows=output_size,
+        stride=stride,
+        halo=1,
     )
 
+    def function() -> Callable:
+        from litemedsam_jax.models.tiny_vit_inference import merge
 
-def _neck(config: TinyViTConfig, size: int) -> Layer:
-    dim, made = config.stages[-1].dim, config.out_dim
-    last = len(config.stages) - 1
-    return Layer("encode_neck", "neck", last, ("neck_",), size, dim, size, made, size, size)
+        return lambda params, x, inside: merge(params, x, inside, stride)
+
+    scope = f"{ROOT}layers_{index}/downsample/"
+    return _layer(f"encode_merge_{index}", function, tiles, scope=scope, parameters=("conv",))
 
 
-def encode(run: Run, steps: list[tuple[Layer, str]], image: np.ndarray) -> np.ndarray:
+def _neck(config: TinyViTConfig, size: int) -> EncoderLayer:
+    tiles = RowTiles(
+        input_size=size,
+        input_channels=config.stages[-1].dim,
+        output_size=size,
+        output_channels=config.out_dim,
+        rows=size,
+        padded_rows=size,
+    )
+
+    def function() -> Callable:
+        from litemedsam_jax.models.tiny_vit_inference import neck
+
+        return lambda params, x, _: neck(params, x)
+
+    return _layer("encode_neck", function, tiles, scope=ROOT, parameters=("neck_",))
+
+
+def encode(run: RunTile, layers: list[EncoderLayer], image: np.ndarray) -> np.ndarray:
     """Runs all layers.
 
     Args:
-        run: (program, part, strip, inside) -> what the strip yields.
+        run: runs a program on a tile.
+        layers: from `plan`.
         image: (S, S, 3) float32.
+
     Returns:
         The embedding (1, G, G, C).
     """
-    grid = _Grid(steps[0][0])
+    grid = PaddedGrid(layers[0].tiles)
     grid.write(0, image[None])
-    for (layer, part), (following, _) in pairwise(steps):
-        made = _Grid(following)
-        for start in layer.starts:
-            made.write(start, run(layer.program, part, *grid.strip(layer, start)))
-        grid = made
-    layer, part = steps[-1]
-    return run(layer.program, part, *grid.strip(layer, 0))
-
-
-class _Grid:
-    """A layer's input, with rows of zeros above and below where its strips reach beyond it."""
-
-    def __init__(self, layer: Layer):
-        self.size, self.above, self.below = layer.size, layer.reach, layer.below
-        self._shape = 1, self.above + self.size + self.below, layer.size, layer.channels
-        self._inside = np.zeros((1, self._shape[1]), np.float32)
-        self._inside[:, self.above : self.above + self.size] = 1
-        self._values: np.ndarray | None = None
-
-    def write(self, start: int, rows: np.ndarray) -> None:
-        """Puts rows at `start` of the grid; those beyond its end are dropped."""
-        if rows.shape == self._shape:
-            self._values = rows  # the whole, without a copy
-            return
-        if self._values is None:
-            self._values = _aligned(self._shape)
-            self._values[:, : self.above] = self._values[:, self.above + self.size :] = 0
-        count = min(rows.shape[1], self.size - start)
-        self._values[:, self.above + start :][:, :count] = rows[:, :count]
-
-    def strip(self, layer: Layer, start: int) -> tuple[np.ndarray, np.ndarray]:
-        """What the layer takes to yield its rows from `start` on; a view."""
-        assert self._values is not None
-        first = self.above + layer.stride * start - layer.reach
-        rows = slice(first, first + layer.taken)
-        return self._values[:, rows], self._inside[:, rows]
-
-
-def _aligned(shape: tuple[int, ...]) -> np.ndarray:
-    """An empty float32 array that XLA takes over without a copy: at a multiple of 64 bytes."""
-    values = np.empty(int(np.prod(shape)) + 16, np.float32)
-    first = -values.ctypes.data % 64 // 4
-    return values[first : first + values.size - 16].reshape(shape)
+    for layer, following in pairwise(layers):
+        output = PaddedGrid(following.tiles)
+        for start in layer.tiles.starts:
+            tile, inside = grid.tile(layer.tiles, start)
+            output.write(start, run(layer.program.name, layer.scope, tile, inside))
+        grid = output
+    last = layers[-1]
+    return run(last.program.name, last.scope, *grid.tile(last.tiles, 0))

@@ -1,13 +1,12 @@
-"""Running stored programs with jaxlib alone.
+"""Running stored executables with jaxlib alone.
 
 `import jax` takes 0.4 s, a third of a 2D case; XLA's client inside jaxlib starts in 0.1 s. What is
-used here is jaxlib's own interface to JAX, which promises nothing: it is pinned by the key under
-which programs are stored (see program_store), and whatever it raises makes the engine compile with
-JAX instead.
+used here is jaxlib's own interface to JAX, which promises nothing: each known form of it has a
+small adapter, and whatever fails here makes engine.executables take JAX's public interface.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # no greeting from XLA's client
@@ -16,13 +15,20 @@ import jaxlib.xla_client as xla
 import numpy as np
 from jaxlib import _jax
 
+from litemedsam_jax.engine.programs import Program, Shape
+from litemedsam_jax.engine.stored_executable import StoredExecutable
 
-class _Shape:
+# The version of jaxlib's interface, and those that were tried: of jaxlib 0.10.2 and 0.12.0.1.
+INTERFACE: int = xla._version
+_RESULTS_ARE_CHECKED_NO_MORE = 489
+
+
+class _AbstractValue:
     """What jaxlib asks of an abstract value."""
 
     weak_type = False
 
-    def __init__(self, shape: tuple[int, ...]):
+    def __init__(self, shape: Shape):
         self.shape, self.dtype = shape, np.dtype(np.float32)
 
 
@@ -35,7 +41,26 @@ class _OneDevice(_jax.SingleDeviceSharding):
         return xla.HloSharding.replicate()
 
 
-class Runtime:
+def _result_handler_0_10(value: _AbstractValue, placement: _OneDevice) -> Any:
+    """Until jaxlib 0.11: results are checked against JAX's types unless that is declined."""
+    committed = skip_checks = True
+    return _jax.array_result_handler(value, placement, committed, skip_checks)
+
+
+def _result_handler_0_12(value: _AbstractValue, placement: _OneDevice) -> Any:
+    """Since interface 489: there is nothing to decline."""
+    committed = True
+    return _jax.array_result_handler(value, placement, committed)
+
+
+def result_handler(interface: int) -> Callable[[_AbstractValue, _OneDevice], Any]:
+    """The adapter of an interface's version: makes what turns a result into an array."""
+    if interface >= _RESULTS_ARE_CHECKED_NO_MORE:
+        return _result_handler_0_12
+    return _result_handler_0_10
+
+
+class JaxlibRuntime:
     """XLA's CPU client."""
 
     def __init__(self) -> None:
@@ -43,33 +68,37 @@ class Runtime:
         self._client = client
         self._device = client.local_devices()[0]
         self._placement = _OneDevice(self._device)
+        self._result_handler = result_handler(INTERFACE)
 
-    def put(self, array: np.ndarray):
+    def put(self, array: np.ndarray) -> Any:
         """A float32 array as XLA's buffer; it is shared, not copied, where its alignment allows."""
         return _jax.batched_device_put(
-            _Shape(array.shape), self._placement, [array], [self._device], enable_x64=False
+            _AbstractValue(array.shape), self._placement, [array], [self._device], enable_x64=False
         )
 
-    def load(self, program: bytes, output_shapes: Sequence[tuple[int, ...]]) -> "LoadedProgram":
+    def load(self, stored: StoredExecutable, program: Program) -> "_LoadedExecutable":
         """Loads machine code: only ever from a folder that program_store trusts."""
-        executable = self._client.deserialize_executable(program, xla.DeviceList((self._device,)))
+        executable = self._client.deserialize_executable(
+            stored.code, xla.DeviceList((self._device,))
+        )
         handlers = [
-            _jax.array_result_handler(_Shape(shape), self._placement, True, True)
-            for shape in output_shapes
+            self._result_handler(_AbstractValue(shape), self._placement)
+            for shape in program.output_shapes
         ]
-        return LoadedProgram(self, executable, handlers)
+        return _LoadedExecutable(self, executable, handlers)
 
 
-class LoadedProgram:
-    """A program on its device."""
+class _LoadedExecutable:
+    """An executable on its device."""
 
-    def __init__(self, runtime: Runtime, executable, handlers):
-        self._runtime, self._executable, self._handlers = runtime, executable, handlers
+    def __init__(self, runtime: JaxlibRuntime, executable: Any, handlers: list):
+        self.runtime = runtime
+        self._executable, self._handlers = executable, handlers
 
-    def __call__(self, variables: list, *inputs: np.ndarray) -> list[np.ndarray]:
-        """variables: from `Runtime.put`. Inputs and outputs are float32 arrays of NumPy."""
-        buffers = [self._runtime.put(np.ascontiguousarray(array)) for array in inputs]
-        outputs = self._executable.execute_sharded(variables + buffers)
+    def __call__(self, parameters: list, *inputs: np.ndarray) -> list[np.ndarray]:
+        """parameters: from `JaxlibRuntime.put`. Inputs and outputs are float32 arrays of NumPy."""
+        buffers = [self.runtime.put(np.ascontiguousarray(array)) for array in inputs]
+        outputs = self._executable.execute_sharded(parameters + buffers)
         return [_to_numpy(array) for array in outputs.consume_with_handlers(self._handlers)]
 
 

@@ -213,7 +213,9 @@ def attend(q: Array, k: Array, v: Array, scale: float, bias: Array | None = None
     return jax.nn.softmax(logits, axis=-1).astype(v.dtype) @ v
 
 
-def attend_transposed(q: Array, k: Array, v: Array, bias: Array, shift: bool = True) -> Array:
+def attend_transposed(
+    q: Array, k: Array, v: Array, bias: Array, subtract_max: bool = True
+) -> Array:
     """softmax(q·kᵀ + bias)·v with keys before queries, so that the softmax reduces a leading axis.
 
     XLA's CPU vectorises such a reduction, and hands the whole of this to YNNPACK as one kernel if
@@ -222,14 +224,14 @@ def attend_transposed(q: Array, k: Array, v: Array, bias: Array, shift: bool = T
     Args:
         q: (..., L, d), already scaled. k: (..., S, d). v: (..., d, S).
         bias: (keys, queries), broadcasts to (..., S, L).
-        shift: False where logits are known to be small (see engine.attention_bounds): the softmax
-            then spares their maximum.
+        subtract_max: of logits, before their exponential, against overflow. False where they are
+            known to be small (see engine.attention_bounds).
     Returns:
         (..., d, L).
     """
     q, k, v = lax.optimization_barrier((q, k, v))
     logits = (k @ q.swapaxes(-1, -2)).astype(jnp.float32) + bias
-    weights = jnp.exp(logits - logits.max(-2, keepdims=True) if shift else logits)
+    weights = jnp.exp(logits - logits.max(-2, keepdims=True) if subtract_max else logits)
     mixed = v @ weights.astype(v.dtype)
     return mixed / weights.sum(-2, keepdims=True).astype(v.dtype)
 

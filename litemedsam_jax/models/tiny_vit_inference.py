@@ -1,10 +1,10 @@
-"""LiteMedSAM's TinyViT as inference runs it: folded weights, layer by layer, in strips of rows.
+"""LiteMedSAM's TinyViT as inference runs it: folded weights, layer by layer, in row tiles.
 
-The same function as models.tiny_vit after engine.folding, in the forms that XLA's CPU likes best.
-Every layer takes a strip (1, R, W, C) of its input with the rows that its convolutions reach beyond
-those it yields, and `inside` (1, R), 1 for rows of the image and 0 for rows beyond its edges. A
-layer's activations for a whole image (up to 170 MB) would not fit a processor's cache; for a strip
-(25 MB) they mostly do, and a process needs that much less memory.
+The same function as models.tiny_vit after engine.folding, in the forms that XLA's CPU runs fastest.
+Every layer takes a tile of rows (1, R, W, C) of its input with the halo of its convolutions, and
+`inside` (1, R), 1 for rows of the image and 0 for rows beyond its edges. A layer's activations for
+a whole image (up to 170 MB) would not fit a processor's cache; for a tile (25 MB) they mostly do,
+and a process needs that much less memory.
 
 `params` are the layer's own, nested and named as in weights.tree.
 """
@@ -57,12 +57,12 @@ def merge(params: Params, x: Array, inside: Array, stride: int) -> Array:
 
 
 def attend(
-    params: Params, x: Array, inside: Array, heads: int, window: int, shift: bool = True
+    params: Params, x: Array, inside: Array, heads: int, window: int, subtract_max: bool = True
 ) -> Array:
     """x plus its window attention, for whole rows of windows (1, k·window, W, C).
 
     Outside of the image lie what torch's padding becomes by its LayerNorm and `qkv`: with the
-    LayerNorm folded, the bias of `qkv` alone. `shift` as in layers.attend_transposed.
+    LayerNorm folded, the bias of `qkv` alone. `subtract_max` as in layers.attend_transposed.
     """
     _, height, width, dim = x.shape
     padded_width = -(-width // window) * window
@@ -75,7 +75,7 @@ def attend(
     k = qkv[..., 1, :].transpose(0, 2, 1, 3)
     v = qkv[..., 2, :].transpose(0, 2, 3, 1)  # (windows, h, d, w²)
     bias = params["attn"]["attention_biases"][:, offset_index(window)]
-    y = attend_transposed(q, k, v, bias, shift)
+    y = attend_transposed(q, k, v, bias, subtract_max)
     y = y.transpose(0, 3, 1, 2).reshape(-1, window**2, dim)
     y = merge_windows(y, window, height, padded_width)[:, :, :width]
     return x + _linear(params["attn"]["proj"], y)
@@ -92,10 +92,10 @@ def transform(params: Params, x: Array) -> Array:
     return x + _linear(params["mlp"]["fc2"], hidden)
 
 
-def block(params: Params, x: Array, heads: int, window: int, shift: bool = True) -> Array:
+def block(params: Params, x: Array, heads: int, window: int, subtract_max: bool = True) -> Array:
     """`attend` and `transform` of a whole grid (1, S, S, C)."""
     size = x.shape[1]
-    y = attend(params, *_around(x, 0, -size % window), heads, window, shift)
+    y = attend(params, *_around(x, 0, -size % window), heads, window, subtract_max)
     y, _ = _around(y[:, :size], 1, 1)
     rows = math.gcd(size, _TRANSFORMED_ROWS)
     parts = [transform(params, y[:, i : i + rows + 2]) for i in range(0, size, rows)]
@@ -114,8 +114,8 @@ def neck(params: Params, x: Array) -> Array:
 
 def encode(params: Params, config: TinyViTConfig, image: Array) -> Array:
     """Images (1, S, S, 3) -> embedding (1, G, G, C): every layer on the whole, in one program."""
-    reach = config.stages[0].depth + 1
-    x = first_stage(params, config, *_around(image, reach, reach))
+    halo = config.stages[0].depth + 1
+    x = first_stage(params, config, *_around(image, halo, halo))
     for index, stage in enumerate(config.stages[1:], start=1):
         layers = params[f"layers_{index}"]
         for number in range(stage.depth):

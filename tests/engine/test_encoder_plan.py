@@ -1,20 +1,24 @@
-"""The encoder in strips of rows: the same as on whole images, whatever the strips and weights."""
+"""The encoder in row tiles: the same as on whole images, whatever the tiles and weights."""
 
 import jax
 import numpy as np
 import pytest
 
-from litemedsam_jax.config import lite_medsam, tiny_for_tests
+from litemedsam_jax.config import lite_medsam
 from litemedsam_jax.engine import encoder_plan
 from litemedsam_jax.engine.attention_bounds import SAFE, attention_bounds
+from litemedsam_jax.engine.compiler import Compiler
+from litemedsam_jax.engine.encoder_plan import TileSizes
 from litemedsam_jax.engine.engine import Engine
 from litemedsam_jax.engine.folding import fold
+from litemedsam_jax.engine.network import all_programs
 from litemedsam_jax.engine.program_store import ProgramStore
+from litemedsam_jax.engine.programs import compile_program
 from litemedsam_jax.models.lite_medsam import LiteMedSAMNetwork, init_variables
 from litemedsam_jax.weights.tree import flatten, unflatten
 from tests.parity import relative_error
+from tests.support.tiny_model import CONFIG
 
-CONFIG = tiny_for_tests()
 BLOCK = "params/image_encoder/layers_2/blocks_0/attn/"
 
 
@@ -44,29 +48,46 @@ def whole(variables, image) -> np.ndarray:
     return np.asarray(encode(tree, image[None]))
 
 
-def in_strips(variables, image, folder) -> np.ndarray:
+def in_tiles(variables, image, sizes: TileSizes) -> np.ndarray:
+    """The embedding by programs compiled here, each once."""
+    folded = fold(variables, CONFIG.image_encoder.grid_size)
+    layers = encoder_plan.plan(CONFIG.image_encoder, encoder_plan.large_logits(folded), sizes)
+    programs = {layer.program.name: layer.program for layer in layers}
+    compiled = {
+        name: compile_program(program, folded, jax.devices("cpu")[0])
+        for name, program in programs.items()
+    }
+
+    def run(name, scope, tile, inside):
+        arguments = programs[name].arguments(folded, scope)
+        return np.asarray(compiled[name](arguments, tile, inside)[0])
+
+    return encoder_plan.encode(run, layers, image)
+
+
+def embedding(variables, image, folder) -> np.ndarray:
+    """As a run makes it."""
     return np.asarray(Engine(variables, CONFIG, "cpu", ProgramStore(CONFIG, folder)).encode(image))
 
 
 @pytest.mark.parametrize(
     "sizes",
     [
-        {},
-        {"_SMALL": 0},
-        {"_SMALL": 0, "_ATTENTION": 14, "_TRANSFORM": 64, "_FIRST_STAGE": 32},
-        {"_SMALL": 0, "_ATTENTION": 70, "_TRANSFORM": 8, "_FIRST_STAGE": 4, "_WASTE": 0.5},
+        TileSizes(),
+        TileSizes(whole_grid=0),
+        TileSizes(whole_grid=0, attention=14, transform=64, first_stage=32),
+        TileSizes(whole_grid=0, attention=70, transform=8, first_stage=4, repeated_windows=0.5),
     ],
-    ids=["as it is", "all in strips", "other strips", "overlapping strips"],
+    ids=["as it is", "all in tiles", "other tiles", "overlapping tiles"],
 )
-def test_strips_make_the_whole_embedding(sizes, variables, image, tmp_path, monkeypatch):
-    for name, value in sizes.items():
-        monkeypatch.setattr(encoder_plan, name, value)
+def test_tiles_make_the_whole_embedding(sizes, variables, image):
     expected = whole(variables, image)
-    assert relative_error(in_strips(variables, image, tmp_path), expected) < 3e-5
+    assert relative_error(in_tiles(variables, image, sizes), expected) < 3e-5
 
 
 def test_accelerators_run_the_same_encoder_whole(variables, image):
-    ours = Engine(variables, CONFIG, device=None).encode(image)
+    folded = fold(variables, CONFIG.image_encoder.grid_size)
+    ours = Compiler(folded, CONFIG, all_programs(CONFIG), None).encode(image)
     assert relative_error(ours, whole(variables, image)) < 3e-5
 
 
@@ -78,17 +99,7 @@ def test_images_do_not_share_memory(variables, image, tmp_path):
     np.testing.assert_array_equal(first, kept)
 
 
-def test_every_row_is_made_once_or_twice():
-    for needed in (True, False):
-        for layer, _ in encoder_plan.plan(lite_medsam().image_encoder, lambda _, n=needed: n):
-            made = np.zeros(layer.covered, int)
-            for start in layer.starts:
-                made[start : start + layer.rows] += 1
-            assert made[: layer.made].min() == 1
-            assert made.sum() <= 1.1 * layer.covered
-
-
-# ---- attention without shifting its softmax
+# ---- attention whose softmax subtracts no maximum
 
 
 def largest_logit(folded, rng) -> float:
@@ -116,16 +127,15 @@ def test_no_logit_exceeds_its_bound(variables):
     assert bound / 2 < largest_logit(folded, rng) <= bound
 
 
-def test_the_published_weights_spare_the_shift_in_two_stages(published_weights):
+def test_the_published_weights_subtract_the_maximum_in_one_stage_alone(published_weights):
     folded = fold(published_weights.variables)
-    shifted = encoder_plan.shifts(folded)
-    steps = encoder_plan.plan(lite_medsam().image_encoder, shifted)
-    names = {layer.program for layer, _ in steps if layer.attends}
-    assert names == {"encode_attend_1", "encode_block_2", "encode_attend_3_shifted"}
+    layers = encoder_plan.plan(lite_medsam().image_encoder, encoder_plan.large_logits(folded))
+    names = {layer.program.name for layer in layers if layer.program.attends}
+    assert names == {"encode_attend_1", "encode_block_2", "encode_attend_3_max_subtracted"}
 
 
-def test_weights_of_large_logits_are_shifted_and_stay_finite(variables, image, tmp_path):
-    """exp(500) is infinite: without the shift all would be NaN."""
+def test_weights_of_large_logits_subtract_the_maximum_and_stay_finite(variables, image, tmp_path):
+    """exp(500) is infinite: without the subtraction all would be NaN."""
     large = dict(variables)
     for name in variables:
         if name.endswith("attn/qkv/kernel"):
@@ -135,7 +145,7 @@ def test_weights_of_large_logits_are_shifted_and_stay_finite(variables, image, t
     expected = whole(large, image)
     assert np.isfinite(expected).all()
     # Such a softmax picks one key or another by the last digit: the most of the pixels must agree.
-    error = abs(in_strips(large, image, tmp_path) - expected) / expected.std()
+    error = abs(embedding(large, image, tmp_path) - expected) / expected.std()
     assert np.median(error) < 1e-4
     stored = {path.stem for path in tmp_path.rglob("*.xla")}
-    assert {f"encode_block_{n}_shifted" for n in (1, 2, 3)} <= stored
+    assert {f"encode_block_{n}_max_subtracted" for n in (1, 2, 3)} <= stored

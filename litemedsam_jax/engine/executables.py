@@ -1,0 +1,232 @@
+"""Executables from disk, loaded by the first runtime that can: jaxlib alone, then JAX.
+
+Loading goes on outside of Python's lock for the most part, so a thread of its own does it, one
+executable after the other, while the main one imports, reads a case or encodes.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from threading import Lock, Thread
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+
+from litemedsam_jax.engine.program_store import ProgramError, ProgramStore
+from litemedsam_jax.engine.programs import Program
+from litemedsam_jax.engine.stored_executable import StoredExecutable
+from litemedsam_jax.files import one_line
+
+Result = TypeVar("Result")
+
+
+class LoadedExecutable(Protocol):
+    """An executable, ready to run: (parameters, from its runtime's `put`, *inputs) -> outputs."""
+
+    runtime: Any
+
+    def __call__(self, parameters: list, *inputs: np.ndarray) -> list[np.ndarray]: ...
+
+
+class Runtime(Protocol):
+    """What loads and runs stored executables."""
+
+    def put(self, array: np.ndarray) -> Any:
+        """An array where executables take it."""
+
+    def load(self, stored: StoredExecutable, program: Program) -> LoadedExecutable:
+        """Makes a stored executable ready to run; raises whatever it likes."""
+
+
+class Once(Generic[Result]):
+    """A result, or an error, that whoever asks first computes; the others wait for it."""
+
+    def __init__(self, compute: Callable[[], Result]):
+        self._compute, self._lock = compute, Lock()
+        self._result: list[Result] = []
+        self._error: Exception | None = None
+
+    def __call__(self) -> Result:
+        with self._lock:
+            if self._error is not None:
+                raise self._error
+            if not self._result:
+                try:
+                    self._result.append(self._compute())
+                except Exception as error:
+                    self._error = error
+                    raise
+            return self._result[0]
+
+
+def _jaxlib_alone() -> Runtime:
+    from litemedsam_jax.engine.jaxlib_runtime import JaxlibRuntime
+
+    return JaxlibRuntime()
+
+
+def _jax() -> Runtime:
+    from litemedsam_jax.engine.jax_runtime import JaxRuntime
+
+    return JaxRuntime()
+
+
+# The cheapest first. One of each a process, however many models there are.
+RUNTIMES: tuple[Callable[[], Runtime], ...] = (Once(_jaxlib_alone), Once(_jax))
+
+
+class StoredExecutables:
+    """The stored executables of a model. An instance that goes away takes its buffers along."""
+
+    def __init__(
+        self,
+        programs: Mapping[str, Program],
+        store: ProgramStore,
+        report: Callable[[str], None],
+        runtimes: Sequence[Callable[[], Runtime]] = RUNTIMES,
+    ):
+        """Loads nothing yet.
+
+        Args:
+            programs: of the model, by name.
+            store: where executables lie.
+            report: takes the sentence that says why an executable is not used.
+            runtimes: that are tried in turn; each is started when it is needed.
+        """
+        self._programs = programs
+        self._loads = {
+            name: _Load(program, store, runtimes, report) for name, program in programs.items()
+        }
+        # By runtime, and where in the network they are: decoders share theirs.
+        self._parameters: dict[tuple[int, str, tuple[str, ...]], list] = {}
+        self._queue = _Queue()
+
+    def __del__(self) -> None:
+        self._queue.clear()  # a load that has begun ends, and with it the thread
+
+    def prefetch(self, *names: str) -> None:
+        """Has executables loaded, after those that were asked for before."""
+        self._queue.add(self._loads[name] for name in names)
+
+    def bind(
+        self, name: str, folded: dict[str, np.ndarray], scope: str
+    ) -> Callable[..., list[np.ndarray]] | None:
+        """An executable with its parameters; None: there is none that can be used.
+
+        Args:
+            name: of the program.
+            folded: the folded weights.
+            scope: how its parameters' names begin.
+        """
+        load, program = self._loads[name], self._programs[name]
+        while (loaded := load()) is not None:
+            runtime = loaded.runtime
+            key = id(runtime), scope, program.parameters
+            try:
+                if key not in self._parameters:
+                    arrays = program.arguments(folded, scope)
+                    self._parameters[key] = [runtime.put(array) for array in arrays]
+                return _Bound(loaded, self._parameters[key])
+            except Exception as error:  # jaxlib's inner interface promises nothing
+                load.reject(error)
+        return None
+
+    def reject(self, name: str, error: Exception) -> None:
+        """Takes note that an executable does not run; `bind` then gives the next runtime's."""
+        self._loads[name].reject(error)
+
+
+class _Bound:
+    """An executable with its parameters."""
+
+    def __init__(self, loaded: LoadedExecutable, parameters: list):
+        self._loaded, self._parameters = loaded, parameters
+
+    def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        return self._loaded(self._parameters, *inputs)
+
+
+class _Load:
+    """One executable, loaded by the first runtime that can."""
+
+    def __init__(
+        self,
+        program: Program,
+        store: ProgramStore,
+        runtimes: Sequence[Callable[[], Runtime]],
+        report: Callable[[str], None],
+    ):
+        self._program, self._store, self._report = program, store, report
+        self._untried = deque(runtimes)
+        self._stored: StoredExecutable | None = None
+        self._loaded: LoadedExecutable | None = None
+        self._lock = Lock()
+
+    def __call__(self) -> LoadedExecutable | None:
+        """The executable; None: there is none, or no runtime can run it (which is reported)."""
+        with self._lock:
+            if self._stored is None and self._untried:
+                self._stored = self._read()
+            while self._loaded is None and self._stored is not None and self._untried:
+                try:
+                    self._loaded = self._untried[0]().load(self._stored, self._program)
+                except Exception as error:
+                    self._drop_runtime(error)
+            return self._loaded
+
+    def reject(self, error: Exception) -> None:
+        """What was loaded does not run: the next runtime's turn."""
+        with self._lock:
+            if self._loaded is not None:
+                self._drop_runtime(error)
+
+    def _read(self) -> StoredExecutable | None:
+        name = self._program.name
+        try:
+            data = self._store.read(name)
+            if data is None:
+                self._untried.clear()
+                return None
+            return StoredExecutable.from_bytes(data)
+        except (ProgramError, ValueError) as error:
+            self._untried.clear()
+            self._report(f"the stored executable '{name}' is not used, but compiled anew: {error}")
+            return None
+
+    def _drop_runtime(self, error: Exception) -> None:
+        self._loaded = None
+        self._untried.popleft()
+        instead = "JAX loads them" if self._untried else "they are compiled anew"
+        reason = one_line(f"{type(error).__name__}: {str(error).strip() or 'no reason'}", 150)
+        self._report(
+            f"stored executables cannot be used as usual ('{self._program.name}': {reason}); "
+            f"{instead}, which takes longer"
+        )
+
+
+class _Queue:
+    """Loads in a thread of their own, in the order asked for; the thread ends with its work."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[_Load] = deque()
+        self._lock = Lock()
+        self._running = False
+
+    def add(self, loads: Iterable[_Load]) -> None:
+        with self._lock:
+            self._waiting.extend(loads)
+            if self._waiting and not self._running:
+                self._running = True
+                Thread(target=self._work, daemon=True).start()
+
+    def clear(self) -> None:
+        with self._lock:
+            self._waiting.clear()
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._running = False
+                    return
+                load = self._waiting.popleft()
+            load()

@@ -1,0 +1,110 @@
+"""The programs of a model: the image encoder's layers, and the decoders.
+
+The image encoder is a program a kind of layer (see engine.encoder_plan); `decode_N` turns an
+embedding and N boxes into masks. Importing this costs nothing; JAX and Flax are imported where
+something is compiled.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from litemedsam_jax.config import Execution, ModelConfig, TinyViTConfig
+from litemedsam_jax.engine.encoder_plan import plan
+from litemedsam_jax.engine.programs import Program
+from litemedsam_jax.weights.errors import CheckpointError
+
+# Boxes are decoded in batches of these sizes, padded, so that no case makes a new program. A box
+# costs 20 MB while it is decoded; more than 4 at a time are not faster, and would take more memory
+# than the encoder does.
+DECODE_SIZES = (1, 2, 4)
+
+
+def image_encoder(config: ModelConfig) -> TinyViTConfig:
+    """The config of the image encoder.
+
+    Raises:
+        CheckpointError: the programs are not made for it.
+    """
+    encoder = config.image_encoder
+    if not isinstance(encoder, TinyViTConfig) or encoder.stem_stride != 1:
+        raise CheckpointError(
+            f"inference runs LiteMedSAM's image encoder; these weights are of '{config.name}'."
+        )
+    return encoder
+
+
+def all_programs(config: ModelConfig) -> dict[str, Program]:
+    """Every program of a model, by name.
+
+    Raises:
+        CheckpointError: as `image_encoder`.
+    """
+    encoder = image_encoder(config)
+    programs: dict[str, Program] = {}
+    # Which softmaxes subtract their maximum follows from the weights: both kinds are compiled.
+    for layer in [*plan(encoder, lambda _: False), *plan(encoder, lambda _: True)]:
+        programs.setdefault(layer.program.name, layer.program)
+    for count in DECODE_SIZES:
+        program = _decoder(config, encoder, count)
+        programs[program.name] = program
+    return programs
+
+
+def decoder_name(box_count: int) -> str:
+    """The program that decodes so many boxes (1 to `DECODE_SIZES[-1]`)."""
+    return f"decode_{decode_size(box_count)}"
+
+
+def decode_size(box_count: int) -> int:
+    """The boxes, with padding, of the program that decodes so many."""
+    return next(size for size in DECODE_SIZES if size >= box_count)
+
+
+def _decoder(config: ModelConfig, encoder: TinyViTConfig, count: int) -> Program:
+    def function() -> Callable:
+        network = _network(config)
+        return lambda variables, *inputs: network.apply(variables, *inputs, method="decode")
+
+    grid = encoder.grid_size
+    return Program(
+        name=f"decode_{count}",
+        function=function,
+        parameters=("params/prompt_encoder/", "params/mask_decoder/", "buffers/"),
+        scope="",
+        input_shapes=((1, grid, grid, encoder.out_dim), (1, count, 4)),
+        output_shapes=((1, count, 1, 4 * grid, 4 * grid), (1, count, 1)),
+    )
+
+
+def prompt_decoder(config: ModelConfig, multimask: bool) -> Callable[..., Any]:
+    """The decoder for any prompt, as a jitted function (variables, embedding, **prompts).
+
+    `variables` is the nested tree of all folded variables. Compiled anew for new shapes.
+    """
+    import jax
+
+    network = _network(config)
+
+    def function(variables, embedding, **prompts):
+        return network.apply(variables, embedding, multimask=multimask, method="decode", **prompts)
+
+    return jax.jit(function)
+
+
+def whole_encoder(config: ModelConfig) -> Callable[..., Any]:
+    """The image encoder in one program, as a jitted function (params, image), for accelerators.
+
+    `params` is the nested tree of the image encoder's folded variables.
+    """
+    import jax
+
+    from litemedsam_jax.models import tiny_vit_inference
+
+    encoder = image_encoder(config)
+    return jax.jit(lambda params, image: tiny_vit_inference.encode(params, encoder, image))
+
+
+def _network(config: ModelConfig):
+    from litemedsam_jax.models.lite_medsam import LiteMedSAMNetwork
+
+    return LiteMedSAMNetwork(config, Execution(folded=True))
