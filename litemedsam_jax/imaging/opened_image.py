@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from litemedsam_jax.imaging import file_kinds
+from litemedsam_jax.imaging.box_source import find_boxes
 from litemedsam_jax.imaging.case import make_case
 from litemedsam_jax.imaging.geometry import Geometry, geometry_of
-from litemedsam_jax.imaging.box_source import find_boxes
 from litemedsam_jax.imaging.image_case import grey_levels, guess_intensity
 from litemedsam_jax.imaging.intensity import IntensityOptions
 from litemedsam_jax.imaging.npz import read_npz
