@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # parity bounds are those of float32 on a CPU
+# An operation on arrays of two dtypes is an error, here and in the processes that tests start.
+os.environ.setdefault("JAX_NUMPY_DTYPE_PROMOTION", "strict")
 
 import numpy as np
 import pytest

@@ -45,6 +45,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write samples.png, what the network is shown, before training",
     )
+    add(
+        "--embedding-cache",
+        type=Path,
+        metavar="DIR",
+        help="with --freeze encoder: encode every slice (and its flips) once and keep the "
+        "embeddings here, 2 MiB each, for this run and later ones",
+    )
+    add(
+        "--cache-limit",
+        type=float,
+        default=20.0,
+        metavar="GIB",
+        help="most that the embeddings of one encoder may take (default: 20)",
+    )
     shared.add_shared(parser, "finetune", DEFAULTS)
 
 
@@ -65,7 +79,11 @@ def _finetune(args: argparse.Namespace) -> int:
     catalog, validation = open_data(config.data)
     if args.sanity_check:
         _draw_samples(config, catalog)
-    task = finetune.task(config, variables, counters, validation)
+    embeddings = None
+    if args.embedding_cache is not None:
+        embeddings, encode = shared.open_cache(args, variables, model)
+        finetune.fill_cache(embeddings, encode, config, catalog, validation)
+    task = finetune.task(config, variables, counters, validation, embeddings)
     outcome = shared.train(args, config, task, catalog)
     if outcome is not None and args.overfit and outcome.reason == "done":
         raise ValueError(

@@ -75,7 +75,7 @@ class PromptEncoder(nn.Module):
         """Positional encoding of the grid's cells, (G, G, C)."""
         if self.execution.folded:
             return self.get_variable("buffers", "dense_positions")
-        centres = (jnp.arange(self.grid_size) + 0.5) / self.grid_size
+        centres = (jnp.arange(self.grid_size, dtype=jnp.float32) + 0.5) / self.grid_size
         x, y = jnp.meshgrid(centres, centres)
         return self.pe_layer(jnp.stack([x, y], axis=-1))
 

@@ -92,6 +92,12 @@ class DataConfig:
         "-bbox_shift", "--bbox-shift",
         group="samples", bounds=(0, 255), commands=_FINETUNE,
     )  # fmt: skip
+    prompts: str = option(
+        "training",
+        "training: boxes as --bbox-shift says; use: also those of use (loose, shifted, a volume's "
+        "whole box)",
+        group="samples", choices=("training", "use"), commands=("finetune", "adapt"),
+    )  # fmt: skip
     flips: bool = option(True, "random flips", "--data-aug", "--data_aug", group="samples")
     augment: tuple[str, ...] = option(
         (), "further augmentation: gamma and contrast; zoom",

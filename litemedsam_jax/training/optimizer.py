@@ -51,18 +51,40 @@ def make_optimizer(
     parts = {"trained": adamw, "frozen": optax.set_to_zero()}
     optimizer = optax.with_extra_args_support(optax.multi_transform(parts, labels))
     if options.schedule != "plateau":
-        return optimizer
+        return _with_promotion(optimizer)
     plateau = optax.contrib.reduce_on_plateau(
         factor=_PLATEAU_FACTOR,
         patience=_PLATEAU_EPOCHS,
         rtol=_PLATEAU_THRESHOLD,
         accumulation_size=steps_per_epoch,
     )
-    return optax.chain(optimizer, plateau)
+    return _with_promotion(optax.chain(optimizer, plateau))
+
+
+def _with_promotion(
+    optimizer: optax.GradientTransformationExtraArgs,
+) -> optax.GradientTransformationExtraArgs:
+    """The optimizer where implicit promotion of dtypes is an error: optax relies on it."""
+
+    def update(*arguments, **more):
+        with jax.numpy_dtype_promotion("standard"):
+            return optimizer.update(*arguments, **more)
+
+    return optax.GradientTransformationExtraArgs(optimizer.init, update)
 
 
 def learning_rate(config: TrainingConfig, steps_per_epoch: int) -> optax.Schedule:
     """Step -> learning rate, before the plateau's factor and the layers'."""
+    schedule = _schedule(config, steps_per_epoch)
+
+    def rate(step):
+        with jax.numpy_dtype_promotion("standard"):
+            return schedule(step)
+
+    return rate
+
+
+def _schedule(config: TrainingConfig, steps_per_epoch: int) -> optax.Schedule:
     options = config.optimizer
     peak, warmup = options.learning_rate, options.warmup_steps
     if options.schedule == "cosine":

@@ -3,20 +3,28 @@
 Source: the reference's `NpyDataset` of `train_one_gpu.py` and of `distill_single_gpu.py`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import cv2
 import grain
 import numpy as np
 
-from litemedsam_jax.imaging.input_frame import Frame, bounding_box, resize_labels, to_input
+from litemedsam_jax.imaging.input_frame import (
+    Frame,
+    bounding_box,
+    edges_to_input,
+    resize_labels,
+    to_input,
+)
 from litemedsam_jax.training.catalog import Slice
 from litemedsam_jax.training.config import DataConfig
 
 _ZOOM = (0.75, 1.33)
 _GAMMA = (0.7, 1.4)
 _CONTRAST = (0.7, 1.3)
+_LOOSE, _ASIDE = 1 / 4, 1 / 7  # of a box's side
 
 
 class EmbeddingStore(Protocol):
@@ -27,16 +35,36 @@ class EmbeddingStore(Protocol):
         ...
 
 
+class ImageEmbeddings(Protocol):
+    """Where a frozen encoder's embeddings are (embedding_cache.EmbeddingCache)."""
+
+    def read(self, image: np.ndarray) -> np.ndarray:
+        """(G, G, C) of an image (S, S, 3) float32."""
+        ...
+
+
 @dataclass(frozen=True)
 class FinetuneSample(grain.transforms.RandomMap):
     """Slice -> image (S, S, 3) float32, mask (S, S) uint8, box (4,) float32, name.
 
+    With `embeddings` the sample has the image's `embedding` (G, G, C) instead of the image.
+
     One label of the slice is chosen at random; the box is tight (inclusive pixel indices), each
-    side then moved outwards by 0 ... bbox_shift pixels and clamped to [0, S-1].
+    side then moved outwards by 0 ... bbox_shift pixels and clamped to [0, S-1]; see `prompt_of_use`
+    for the other prompts.
+
+    Attributes:
+        data: what is random.
+        size: of the network's input, in pixels.
+        embeddings: of a frozen encoder; they must be there for every flip.
+        volume_boxes: (case, label) -> (4,) the box of a volume's whole object in image pixels,
+            inclusive, for `prompts="use"`.
     """
 
     data: DataConfig
     size: int
+    embeddings: ImageEmbeddings | None = None
+    volume_boxes: Mapping[tuple[str, int], np.ndarray] = field(default_factory=dict)
 
     def random_map(self, element: Slice, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """A sample of a slice: one of its labels, augmented."""
@@ -46,17 +74,40 @@ class FinetuneSample(grain.transforms.RandomMap):
         frame = frame_of(element.gts, self.size)
         image = to_input(element.image, frame)
         mask = padded_mask(element.gts, label, frame)
+        lr = ud = 0
         if not fixed:
             image, mask = augment(image, mask, self.data.augment, rng)
             if self.data.flips:
                 lr, ud = rng.integers(2, size=2)
                 image, mask = flip(image, lr, ud), flip(mask, lr, ud)
+        image = np.ascontiguousarray(image)
+        seen = {"image": image}
+        if self.embeddings is not None:
+            seen = {"embedding": self.embeddings.read(image)}
         return {
-            "image": np.ascontiguousarray(image),
+            **seen,
             "mask": np.ascontiguousarray(mask),
-            "box": jittered_box(mask, 0 if fixed else self.data.bbox_shift, rng),
+            "box": self._prompt(mask, (element.entry.case, label), frame, lr, ud, rng),
             "name": np.array(f"{element.entry.name} (label {label})"),
         }
+
+    def _prompt(
+        self,
+        mask: np.ndarray,
+        key: tuple[str, int],
+        frame: Frame,
+        lr: int,
+        ud: int,
+        rng: np.random.Generator,
+    ) -> np.ndarray:
+        if self.data.overfit:
+            return jittered_box(mask, 0, rng)
+        if self.data.prompts == "training":
+            return jittered_box(mask, self.data.bbox_shift, rng)
+        whole = self.volume_boxes.get(key)
+        if whole is not None:
+            whole = flip_box(edges_to_input(whole[None], frame)[0], lr, ud, self.size)
+        return prompt_of_use(mask, whole, self.data.bbox_shift, rng)
 
 
 @dataclass(frozen=True)
@@ -132,6 +183,48 @@ def flip(array: np.ndarray, lr: int, ud: int) -> np.ndarray:
     """Flips columns, then rows, of (S, S) or (S, S, C)."""
     array = array[:, ::-1] if lr else array
     return array[::-1] if ud else array
+
+
+def flip_box(box: np.ndarray, lr: int, ud: int, size: int) -> np.ndarray:
+    """A box (4,) in a square of `size` pixels, flipped as `flip` flips the square."""
+    x_min, y_min, x_max, y_max = box
+    if lr:
+        x_min, x_max = size - 1 - x_max, size - 1 - x_min
+    if ud:
+        y_min, y_max = size - 1 - y_max, size - 1 - y_min
+    return np.array([x_min, y_min, x_max, y_max], np.float32)
+
+
+def prompt_of_use(
+    mask: np.ndarray, whole: np.ndarray | None, shift: int, rng: np.random.Generator
+) -> np.ndarray:
+    """A box as people and strategies prompt with, one of four kinds at random.
+
+    Each side moved outwards by 0 ... `shift` pixels, as in training; loose, each side by up to a
+    quarter of the box's; moved aside by up to a seventh; a volume's whole box, which every slice is
+    prompted with by some strategies (without one: loose).
+
+    Args:
+        mask: (S, S), not empty.
+        whole: (4,) in the square, or None.
+        shift: pixels.
+        rng: chooses.
+
+    Returns:
+        (4,) float32 x_min, y_min, x_max, y_max within the square.
+    """
+    kind = rng.integers(4)
+    if kind == 0:
+        return jittered_box(mask, shift, rng)
+    if kind == 1 and whole is not None:
+        return np.clip(whole, 0, mask.shape[0] - 1).astype(np.float32)
+    box = jittered_box(mask, shift, rng)
+    sides = np.tile(box[2:] - box[:2] + 1, 2)
+    if kind == 3:
+        moved = np.tile(rng.uniform(-_ASIDE, _ASIDE, 2), 2) * sides
+    else:
+        moved = rng.uniform(0, _LOOSE, 4) * sides * np.array([-1, -1, 1, 1])
+    return np.clip(box + moved, 0, mask.shape[0] - 1).astype(np.float32)
 
 
 def jittered_box(mask: np.ndarray, shift: int, rng: np.random.Generator) -> np.ndarray:

@@ -135,30 +135,17 @@ def run_training(
         with closing(batches(0)) as stream:
             first = next(stream)
         placed = task.prepare(_on_devices(config, first))
-        names = first["name"]
-        print_plan(
-            config, state, step, placed, names=names, samples=samples, steps_per_epoch=per_epoch
-        )
+        plan = {"names": first["name"], "samples": samples, "steps_per_epoch": per_epoch}
+        print_plan(config, state, step, placed, **plan)
         return None
     with termination() as stop_requested:
         checkpoints = Checkpoints(_checkpoint_folder(config, resume), config.keep)
         progress = Progress(data=catalog.fingerprint())
         if resume:
             state, progress = _resumed(config, checkpoints, state, progress)
-        schedule = learning_rate(config, per_epoch)
-        run = TrainingRun(
-            config=config,
-            step=lambda s, batch: step(s, task.prepare(_on_devices(config, batch))),
-            validate=task.validate or (lambda s, epoch: {}),
-            export=partial(export, config, task),
-            learning_rate=lambda s: float(schedule(s.step)) * plateau_factor(s.opt_state),
-            checkpoints=checkpoints,
-            report=_report(config, progress.step if resume else None),
-            batches=batches(progress.samples_seen),  # starts the workers, hence last
-            global_batch=samples,
-            steps_per_epoch=per_epoch,
-            target=TARGET_DSC if config.data.overfit and config.stage == "finetune" else None,
-        )
+        stream = batches(progress.samples_seen)
+        run = _training_run(config, task, step, stream, checkpoints, samples, per_epoch)
+        run = replace(run, report=_report(config, progress.step if resume else None))
         try:
             return train(run, state, progress, stop_requested)
         except NotFiniteError:
@@ -166,6 +153,32 @@ def run_training(
             raise
         finally:
             run.close()
+
+
+def _training_run(
+    config: TrainingConfig,
+    task: TrainingTask,
+    step: devices.DeviceFunction,
+    batches: grain.DatasetIterator[pipeline.Batch],
+    checkpoints: Checkpoints,
+    samples: int,
+    steps_per_epoch: int,
+) -> TrainingRun:
+    """The parts of the loop, without a report."""
+    schedule = learning_rate(config, steps_per_epoch)
+    return TrainingRun(
+        config=config,
+        step=lambda state, batch: step(state, task.prepare(_on_devices(config, batch))),
+        batches=batches,
+        validate=task.validate or (lambda state, epoch: {}),
+        export=partial(export, config, task),
+        learning_rate=lambda state: float(schedule(state.step)) * plateau_factor(state.opt_state),
+        checkpoints=checkpoints,
+        report=None,
+        global_batch=samples,
+        steps_per_epoch=steps_per_epoch,
+        target=TARGET_DSC if config.data.overfit and config.stage == "finetune" else None,
+    )
 
 
 def export(config: TrainingConfig, task: TrainingTask, state: TrainState) -> None:

@@ -59,24 +59,31 @@ def execution(config: TrainingConfig, axis: str | None) -> Execution:
 
 
 def finetune_loss(config: TrainingConfig, axis: str | None = None) -> LossFunction:
-    """Stage 2. Batches: image (B, S, S, 3), mask (B, S, S), box (B, 4)."""
+    """Stage 2. Batches: image (B, S, S, 3), mask (B, S, S), box (B, 4).
+
+    Instead of the image a batch may have its `embedding` (B, G, G, C), of a frozen encoder.
+    """
     network = LiteMedSAMNetwork(config.model, execution(config, axis))
     # A frozen encoder keeps its running statistics too.
     encoder_trains = "encoder" not in config.optimizer.freeze
 
     def loss(params, batch_stats, buffers, batch, train):
         variables = {"params": params, "batch_stats": batch_stats, "buffers": buffers}
-        (logits, iou), updated = network.apply(
-            variables,
-            batch["image"],
-            batch["box"][:, None],
-            train and encoder_trains,
-            mutable=["batch_stats"],
-        )
+        boxes = batch["box"][:, None]
+        if "embedding" in batch:
+            embedding = batch["embedding"].astype(jnp.float32)
+            decoded: Any = network.apply(variables, embedding, boxes, method="decode")
+            logits, iou = decoded
+        else:
+            train = train and encoder_trains
+            (logits, iou), updated = network.apply(
+                variables, batch["image"], boxes, train, mutable=["batch_stats"]
+            )
+            batch_stats = updated["batch_stats"]
         total, terms = losses.segmentation_loss(
             logits[:, 0, 0], iou[:, 0, 0], batch["mask"], config.loss
         )
-        return total, (terms, updated["batch_stats"])
+        return total, (terms, batch_stats)
 
     return loss
 

@@ -11,10 +11,11 @@ from litemedsam_jax.imaging.input_frame import Frame, mask_from_logits, to_input
 from litemedsam_jax.training.catalog import Catalog, Slice
 from litemedsam_jax.training.config import DataConfig
 from litemedsam_jax.training.data import ALONE, Sharding
-from litemedsam_jax.training.samples import frame_of, padded_mask, tight_box
+from litemedsam_jax.training.samples import ImageEmbeddings, frame_of, padded_mask, tight_box
 
 BOXES = 4  # prompts of a slice that are decoded together; a slice with more comes again
-# (variables, image (n, S, S, 3), boxes (n, BOXES, 4), valid (n, BOXES)) -> logits (n, BOXES, S, S)
+# (variables, batch) -> logits (n, BOXES, S, S); the batch has image (n, S, S, 3) or embedding
+# (n, G, G, C), boxes (n, BOXES, 4), valid (n, BOXES).
 Predict = Callable[[Any, dict[str, np.ndarray]], np.ndarray]
 
 
@@ -25,7 +26,7 @@ class Item:
     slice: Slice
     frame: Frame
     labels: tuple[int, ...]
-    image: np.ndarray
+    seen: np.ndarray  # image (S, S, 3), or its embedding (G, G, C)
     boxes: np.ndarray
 
 
@@ -80,6 +81,7 @@ def validate(
     *,
     sharding: Sharding = ALONE,
     pictured: Sequence[str] = (),
+    embeddings: ImageEmbeddings | None = None,
 ) -> tuple[ModalityScores, dict[str, CasePrediction]]:
     """Segments every label of every validation slice from its tight box; scores cases.
 
@@ -92,6 +94,7 @@ def validate(
         batch_size: items of a call of `predict`.
         sharding: this process takes every n-th case.
         pictured: cases whose predictions are returned too.
+        embeddings: of a frozen encoder, which `predict` then takes instead of images.
 
     Returns:
         The scores of this process's cases, and those predictions.
@@ -102,8 +105,9 @@ def validate(
     kept: dict[str, CasePrediction] = {}
     groups = _cases(catalog, data.val_slices)
     own = list(groups.items())[sharding.index :: sharding.count]
-    items = _items(catalog, own, size)
-    segmented = _predicted(predict, variables, items, batch_size)
+    items = _items(catalog, own, size, embeddings)
+    what = "image" if embeddings is None else "embedding"
+    segmented = _predicted(predict, variables, items, batch_size, what)
     for case, prediction in _by_case(segmented):
         gts, segs = prediction.stacked()
         entry = entries[groups[case][0]]
@@ -139,21 +143,24 @@ def _spread(count: int, limit: int) -> list[int]:
     return sorted({int((i + 0.5) * count / limit) for i in range(limit)})
 
 
-def _items(catalog: Catalog, cases, size: int) -> Iterator[tuple[str, Item]]:
+def _items(
+    catalog: Catalog, cases, size: int, embeddings: ImageEmbeddings | None
+) -> Iterator[tuple[str, Item]]:
     for case, indices in cases:
         for index in indices:
             one = catalog[index]
             frame = frame_of(one.gts, size)
             image = to_input(one.image, frame)
+            seen = image if embeddings is None else embeddings.read(image)
             labels = one.entry.labels
             for start in range(0, len(labels), BOXES):
                 chunk = labels[start : start + BOXES]
                 masks = [padded_mask(one.gts, label, frame) for label in chunk]
                 boxes = np.stack([tight_box(mask) for mask in masks])
-                yield case, Item(one, frame, chunk, image, boxes)
+                yield case, Item(one, frame, chunk, seen, boxes)
 
 
-def _predicted(predict: Predict, variables, items, batch_size: int):
+def _predicted(predict: Predict, variables, items, batch_size: int, what: str):
     """Pairs of (case, item) with logits (labels, S, S), computed in batches of one size."""
     waiting: list[tuple[str, Item]] = []
 
@@ -165,8 +172,8 @@ def _predicted(predict: Predict, variables, items, batch_size: int):
         for row, item in enumerate(some):
             boxes[row, : len(item.boxes)] = item.boxes
             valid[row, : len(item.boxes)] = True
-        images = np.stack([item.image for item in some])
-        logits = predict(variables, {"image": images, "boxes": boxes, "valid": valid})
+        seen = np.stack([item.seen for item in some])
+        logits = predict(variables, {what: seen, "boxes": boxes, "valid": valid})
         for (case, item), masks in zip(waiting, logits, strict=False):
             yield case, item, masks[: len(item.labels)]
         waiting.clear()

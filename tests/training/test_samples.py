@@ -52,3 +52,50 @@ def test_distillation_flips_both_images_alike(catalog):
         assert np.corrcoef(small.ravel(), large.ravel())[0, 1] > 0.7
     squashed = samples.square_input(catalog[0].image, 64, "squash", 2)
     assert squashed[-1].any() and not samples.square_input(catalog[0].image, 64, "pad", 2)[-1].any()
+
+
+def test_prompts_of_use_are_tight_loose_shifted_and_the_whole_volumes(catalog):
+    index = next(i for i, e in enumerate(catalog.entries) if e.position == 0)
+    one = catalog[index]
+    whole = {(one.entry.case, label): np.array([5, 6, 80, 70]) for label in one.entry.labels}
+    data = DataConfig(("x",), bbox_shift=2, prompts="use", flips=True)
+    make = samples.FinetuneSample(data, 256, volume_boxes=whole)
+    rng = np.random.default_rng(0)
+    inside = covers = volumes = 0
+    for _ in range(200):
+        sample = make.random_map(one, rng)
+        mask, box = sample["mask"], sample["box"]
+        assert box.dtype == np.float32 and box.min() >= 0 and box.max() <= 255
+        assert box[0] <= box[2] and box[1] <= box[3]
+        tight = samples.tight_box(mask)
+        grown = (box - tight) * [-1, -1, 1, 1]
+        covers += bool((grown >= 0).all())
+        inside += bool((grown < -0.5).any())  # moved aside: a side cuts the object
+        width = (80 - 5 + 1) * 256 / 96 - 1
+        volumes += bool(np.isclose(box[2] - box[0], width, atol=0.1))
+    assert covers > 80 and inside > 15 and 25 < volumes < 80
+
+
+def test_a_flipped_box_encloses_the_flipped_mask():
+    mask = np.zeros((32, 32), np.uint8)
+    mask[3:9, 20:27] = 1
+    box = samples.tight_box(mask)
+    for lr, ud in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        flipped = samples.flip(mask, lr, ud)
+        np.testing.assert_array_equal(samples.tight_box(flipped), samples.flip_box(box, lr, ud, 32))
+
+
+def test_a_sample_of_a_frozen_encoder_has_the_embedding_of_its_own_flip(catalog):
+    class Means:
+        def read(self, image):
+            assert image.flags.c_contiguous
+            return image.mean(axis=(1, 2))
+
+    data = DataConfig(("x",), flips=True)
+    plain, cached = samples.FinetuneSample(data, 64), samples.FinetuneSample(data, 64, Means())
+    for seed in range(6):
+        image = plain.random_map(catalog[0], np.random.default_rng(seed))
+        other = cached.random_map(catalog[0], np.random.default_rng(seed))
+        assert "image" not in other
+        np.testing.assert_array_equal(other["embedding"], image["image"].mean(axis=(1, 2)))
+        np.testing.assert_array_equal(other["box"], image["box"])
