@@ -20,7 +20,7 @@ from litemedsam_jax.training.config import (
 
 if TYPE_CHECKING:
     from litemedsam_jax.training.catalog import Catalog
-    from litemedsam_jax.training.embedding_cache import EmbeddingCache, Encode
+    from litemedsam_jax.training.embedding_files import EmbeddingFiles, Encode
     from litemedsam_jax.training.loop import Outcome
     from litemedsam_jax.training.setup import TrainingTask
 
@@ -108,32 +108,25 @@ def starting_point(args: argparse.Namespace, path: Path | None, read: Callable[.
 
 def open_cache(
     args: argparse.Namespace, variables: dict[str, Any], model: ModelConfig
-) -> "tuple[EmbeddingCache, Encode]":
+) -> "tuple[EmbeddingFiles, Encode]":
     """The cache of --embedding-cache, and inference's encoder, which fills it.
 
     Args:
-        args: with `embedding_cache`, `cache_limit` (GiB) and `device`.
+        args: with `embedding_cache` and `cache_limit` (GiB).
         variables: nested, as training starts from them.
         model: their architecture.
     """
     from litemedsam_jax.engine.engine import Engine
-    from litemedsam_jax.training.embedding_cache import EmbeddingCache, encoder_digest
+    from litemedsam_jax.training.devices import platform
+    from litemedsam_jax.training.embedding_files import EmbeddingFiles, encoder_digest
     from litemedsam_jax.weights.store import flatten
 
     flat = {name: np.asarray(value) for name, value in flatten(variables).items()}
     encoder = model.image_encoder
     shape = (encoder.grid_size, encoder.grid_size, encoder.out_dim)
     limit = int(args.cache_limit * 2**30)
-    cache = EmbeddingCache(args.embedding_cache, encoder_digest(flat), shape, limit)
-    device = {"cuda": "gpu"}.get((args.device or "").split(":")[0], args.device)
-    return cache, Engine(flat, model, device or _default_device()).encode
-
-
-def _default_device() -> str | None:
-    """`cpu` where there is nothing else: there inference has an encoder of its own."""
-    import jax
-
-    return "cpu" if jax.default_backend() == "cpu" else None
+    cache = EmbeddingFiles(args.embedding_cache, encoder_digest(flat), shape, limit)
+    return cache, Engine(flat, model, platform()).encode
 
 
 def train(

@@ -89,6 +89,11 @@ def sharding() -> Sharding:
     return Sharding(jax.process_index(), jax.process_count())
 
 
+def platform() -> str:
+    """`cpu`, `gpu` or `tpu`: what this process computes on."""
+    return jax.default_backend()
+
+
 def is_main() -> bool:
     """Whether this process writes the run's files."""
     return jax.process_index() == 0

@@ -14,7 +14,7 @@ from litemedsam_jax.models.lite_medsam import LiteMedSAMNetwork
 from litemedsam_jax.training import devices, reporting
 from litemedsam_jax.training.catalog import Catalog, DataError
 from litemedsam_jax.training.config import TrainingConfig
-from litemedsam_jax.training.embedding_cache import EmbeddingCache, Encode
+from litemedsam_jax.training.embedding_files import EmbeddingFiles, Encode
 from litemedsam_jax.training.samples import FinetuneSample, flip, frame_of
 from litemedsam_jax.training.setup import TrainingTask
 from litemedsam_jax.training.steps import LossFunction, TrainState, execution, finetune_loss
@@ -28,7 +28,7 @@ def task(
     variables: dict[str, Any],
     counters: dict[str, int],
     validation: Catalog | None,
-    embeddings: EmbeddingCache | None = None,
+    embeddings: EmbeddingFiles | None = None,
 ) -> TrainingTask:
     """What a fine-tuning brings to a run.
 
@@ -51,7 +51,7 @@ def task(
 
 
 def fill_cache(
-    cache: EmbeddingCache,
+    cache: EmbeddingFiles,
     encode: Encode,
     config: TrainingConfig,
     catalog: Catalog,
@@ -112,7 +112,7 @@ def training_loss(config: TrainingConfig, axis: str | None = None) -> LossFuncti
 
 
 def validator(
-    config: TrainingConfig, catalog: Catalog, embeddings: EmbeddingCache | None = None
+    config: TrainingConfig, catalog: Catalog, embeddings: EmbeddingFiles | None = None
 ) -> Callable[[TrainState, int], dict[str, float]]:
     """(state, epoch) -> DSC and NSD, overall and by modality; the score is the DSC.
 

@@ -36,7 +36,7 @@ class EmbeddingStore(Protocol):
 
 
 class ImageEmbeddings(Protocol):
-    """Where a frozen encoder's embeddings are (embedding_cache.EmbeddingCache)."""
+    """Where a frozen encoder's embeddings are (embedding_files.EmbeddingFiles)."""
 
     def read(self, image: np.ndarray) -> np.ndarray:
         """(G, G, C) of an image (S, S, 3) float32."""

@@ -10,7 +10,7 @@ import pytest
 from litemedsam_jax.models.lite_medsam import LiteMedSAMNetwork
 from litemedsam_jax.training import finetune, initial_weights, setup
 from litemedsam_jax.training.catalog import DataError
-from litemedsam_jax.training.embedding_cache import EmbeddingCache
+from litemedsam_jax.training.embedding_files import EmbeddingFiles
 from tests.support.small_network import small_model
 
 
@@ -28,7 +28,7 @@ def test_cached_embeddings_give_the_losses_of_the_frozen_encoder(
     encode = jax.jit(lambda image: network.apply(variables, image[None], method="encode"))
     encoder = model.image_encoder
     shape = (encoder.grid_size, encoder.grid_size, encoder.out_dim)
-    cache = EmbeddingCache(tmp_path / "cache", "a" * 64, shape, 1 << 30)
+    cache = EmbeddingFiles(tmp_path / "cache", "a" * 64, shape, 1 << 30)
     catalog, validation = setup.open_data(config.data)
     finetune.fill_cache(cache, encode, config, catalog, validation)
     assert len(list(tmp_path.rglob("*.f16"))) == 4 * len(catalog) + len(validation)
@@ -50,7 +50,7 @@ def test_cached_embeddings_give_the_losses_of_the_frozen_encoder(
     [{}, {"optimizer": {"freeze": ("encoder",)}, "data": {"augment": ("scale",)}}],
 )
 def test_a_cache_is_refused_where_images_or_encoder_change(make_config, catalog, tmp_path, changed):
-    cache = EmbeddingCache(tmp_path, "a" * 64, (16, 16, 16), 1 << 30)
+    cache = EmbeddingFiles(tmp_path, "a" * 64, (16, 16, 16), 1 << 30)
     assert small_model().image_encoder.grid_size == 16
     with pytest.raises(DataError, match="--freeze encoder"):
         finetune.fill_cache(cache, np.asarray, make_config(**changed), catalog, None)

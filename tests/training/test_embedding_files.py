@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from litemedsam_jax.training.catalog import DataError
-from litemedsam_jax.training.embedding_cache import EmbeddingCache, encoder_digest
+from litemedsam_jax.training.embedding_files import EmbeddingFiles, encoder_digest
 
 SHAPE = (4, 4, 2)
 BYTES = 4 * 4 * 2 * 2
@@ -25,8 +25,8 @@ class Encoder:
         return np.full((1, *SHAPE), image.mean(), np.float32)
 
 
-def open_cache(folder, encoder="a" * 64, limit=10 * BYTES) -> EmbeddingCache:
-    return EmbeddingCache(folder, encoder, SHAPE, limit)
+def open_cache(folder, encoder="a" * 64, limit=10 * BYTES) -> EmbeddingFiles:
+    return EmbeddingFiles(folder, encoder, SHAPE, limit)
 
 
 def test_an_image_is_encoded_once_whoever_asks(tmp_path):

@@ -21,7 +21,7 @@ Encode = Callable[[np.ndarray], np.ndarray]  # (S, S, 3) float32 -> (1, G, G, C)
 _SUFFIX = ".f16"
 
 
-class EmbeddingCache:
+class EmbeddingFiles:
     """The embeddings of one encoder in one folder; the ones read longest ago go first."""
 
     def __init__(self, folder: Path, encoder: str, shape: tuple[int, int, int], limit: int):
