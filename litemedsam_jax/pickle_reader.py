@@ -9,8 +9,13 @@ import pickletools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-# More than a hundred times what the description of a large training checkpoint takes.
-MAX_PICKLE_BYTES = 16 << 20
+# Twenty times what the description of a large training checkpoint takes.
+MAX_PICKLE_BYTES = 4 << 20
+# What builders are given, in elements and characters, by bytes of the pickle: each is given once,
+# and what is remembered could be given again and again.
+_WORK_PER_BYTE = 4
+_MOST_MEMO_KEYS = 4  # of one unfinished object
+_LARGEST_KEY = 1 << 31  # of integers: larger ones can be made to collide in a dictionary
 
 
 class Refused(Exception):
@@ -64,7 +69,8 @@ def read_pickle(
     """Returns what a pickle describes.
 
     Args:
-        data: The pickle; at most `MAX_PICKLE_BYTES`.
+        data: The pickle; at most `MAX_PICKLE_BYTES`. Reading takes time and memory in proportion
+            to it, if those of a builder are in proportion to its arguments.
         builders: What may be called, by its name in the pickle, such as
             "collections.OrderedDict". Never the function of that name, always one of ours.
         persistent: Turns a persistent id (torch: a storage) into an object.
@@ -76,8 +82,9 @@ def read_pickle(
         Refused: The pickle is damaged, too large, or asks for what is not in `builders`.
     """
     if len(data) > MAX_PICKLE_BYTES:
-        raise Refused(f"a pickle of {len(data) >> 20} MiB where at most 16 were expected")
-    machine = _Machine(builders, persistent)
+        most = MAX_PICKLE_BYTES >> 20
+        raise Refused(f"a pickle of {len(data) >> 20} MiB where at most {most} were expected")
+    machine = _Machine(builders, persistent, _WORK_PER_BYTE * len(data))
     try:
         for opcode, argument, _ in pickletools.genops(data):
             if opcode.name == "STOP":
@@ -95,10 +102,14 @@ class _Machine:
     """The pickle machine: a stack, a memo, and one method for the opcodes that are not trivial."""
 
     def __init__(
-        self, builders: Mapping[str, Callable[..., Any]], persistent: Callable[[Any], Any]
+        self,
+        builders: Mapping[str, Callable[..., Any]],
+        persistent: Callable[[Any], Any],
+        work: int,
     ):
         self.builders = builders
         self.persistent = persistent
+        self.work = work
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
@@ -128,7 +139,17 @@ class _Machine:
     def _remember(self, key: int) -> None:
         value = self.memo[key] = self.stack[-1]
         if isinstance(value, State):
+            if len(value.memo_keys) == _MOST_MEMO_KEYS:
+                raise Refused("an object that is remembered again and again")
             value.memo_keys += (key,)
+
+    def _spend(self, arguments: Any) -> None:
+        """Counts what a builder is about to look at."""
+        for value in arguments if isinstance(arguments, tuple) else (arguments,):
+            if isinstance(value, str | bytes | list | tuple | dict):
+                self.work -= len(value)
+        if self.work < 0:
+            raise Refused("a description that gives the same values again and again")
 
     def _push_tuple(self, length: int) -> None:
         start = len(self.stack) - length
@@ -176,8 +197,10 @@ class _Machine:
         if not isinstance(target, dict) or len(items) % 2:
             raise TypeError("an entry for what is no dictionary")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            # Hashing a nest of tuples can take for ever; a checkpoint has no such key.
-            if not isinstance(key, str | int | float | None):
+            # Hashing a nest of tuples can take for ever, and numbers can be made to collide.
+            if isinstance(key, int) and abs(key) >= _LARGEST_KEY:
+                raise Refused("a number as large as that as a dictionary key")
+            if not isinstance(key, str | int | None):
                 raise Refused(f"a dictionary key of type {type(key).__name__}")
             target[key] = value
 
@@ -199,6 +222,7 @@ class _Machine:
         arguments, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, Name) or not isinstance(arguments, tuple):
             raise TypeError("a call of what is no function")
+        self._spend(arguments)
         self.stack.append(self.builders[function.text](*arguments))
 
     def _newobj(self, argument: Any) -> None:
@@ -207,6 +231,7 @@ class _Machine:
     def _build(self, _: Any) -> None:
         state = self.stack.pop()
         target = self.stack[-1]
+        self._spend(state)
         if isinstance(target, State):
             self.stack[-1] = target.build(state)
             for key in target.memo_keys:
@@ -215,4 +240,6 @@ class _Machine:
             raise TypeError("a state for what has none")
 
     def _binpersid(self, _: Any) -> None:
-        self.stack.append(self.persistent(self.stack.pop()))
+        identity = self.stack.pop()
+        self._spend(identity)
+        self.stack.append(self.persistent(identity))

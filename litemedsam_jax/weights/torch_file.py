@@ -127,6 +127,8 @@ class _Archive:
         self.members = members
         self.root = ""
         self.storages: dict[tuple[str, str], np.ndarray] = {}
+        self.checked: set[str] = set()
+        self.unread = len(buffer)  # members that overlap would be read again and again
 
     def load(self) -> Any:
         pickles = [name for name in self.members if name.split("/")[1:] == ["data.pkl"]]
@@ -139,7 +141,8 @@ class _Archive:
         if byte_order in self.members and bytes(self._member(byte_order)) != b"little":
             raise Refused("big-endian numbers")
         if self.members[pickles[0]].file_size > pickle_reader.MAX_PICKLE_BYTES:
-            raise Refused("a description (data.pkl) of more than 16 MiB")
+            most = pickle_reader.MAX_PICKLE_BYTES >> 20
+            raise Refused(f"a description (data.pkl) of more than {most} MiB")
         data = bytes(self._member(pickles[0]))
         return pickle_reader.read_pickle(data, _BUILDERS, self._storage)
 
@@ -157,8 +160,13 @@ class _Archive:
         data = self.buffer[start : start + info.file_size]
         if len(data) != info.file_size:
             raise _Damaged(f"{name} reaches past the end of the file")
-        if zlib.crc32(data) != info.CRC:
-            raise _Damaged(f"the checksum of {name} is wrong")
+        if name not in self.checked:
+            self.checked.add(name)
+            self.unread -= len(data)
+            if self.unread < 0:
+                raise _Damaged("its members overlap")
+            if zlib.crc32(data) != info.CRC:
+                raise _Damaged(f"the checksum of {name} is wrong")
         return data
 
     def _storage(self, identity: Any) -> np.ndarray:
@@ -195,11 +203,12 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> np.
     """torch._utils._rebuild_tensor_v2: a view of a storage; offset and strides in elements."""
     if not isinstance(storage, np.ndarray) or not _is_size(offset):
         raise _Damaged("a tensor without storage or with a wrong offset")
-    for sizes in (shape, strides):
-        if not isinstance(sizes, tuple) or not all(map(_is_size, sizes)):
-            raise _Damaged("a tensor with a wrong shape or wrong strides")
+    if not isinstance(shape, tuple) or not isinstance(strides, tuple):
+        raise _Damaged("a tensor with a wrong shape or wrong strides")
     if len(shape) != len(strides) or len(shape) > _MAX_RANK:
         raise _Damaged("a tensor with a wrong number of dimensions")
+    if not all(map(_is_size, shape + strides)):
+        raise _Damaged("a tensor with a wrong shape or wrong strides")
     if math.prod(shape) == 0:
         return np.zeros(shape, storage.dtype)
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))

@@ -2,6 +2,7 @@
 
 import builtins
 import collections
+import copy
 import os
 import pickle
 import struct
@@ -282,6 +283,32 @@ def test_torch_script_is_refused(tmp_path):
 
 
 def test_a_huge_description_is_refused(tmp_path):
-    path = _archive(tmp_path / "huge.pth", b"\x80\x02" + b"N" * (17 << 20) + b".")
-    with pytest.raises(CheckpointError, match="more than 16 MiB"):
+    path = _archive(tmp_path / "huge.pth", b"\x80\x02" + b"N" * (5 << 20) + b".")
+    with pytest.raises(CheckpointError, match="more than 4 MiB"):
         read_torch_file(path)
+
+
+def test_members_that_overlap_are_refused(tmp_path):
+    """A thousand directory entries for the same bytes would be read a thousand times."""
+    path = tmp_path / "a.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", _many_storages(10))
+        archive.writestr("archive/data/0", bytes(4096))
+        entry = archive.getinfo("archive/data/0")
+        for number in range(1, 10):
+            twin = copy.copy(entry)
+            twin.filename = f"archive/data/{number}"
+            archive.filelist.append(twin)
+            archive.NameToInfo[twin.filename] = twin
+    with pytest.raises(CheckpointError, match="overlap"):
+        read_torch_file(path)
+
+
+def _many_storages(count: int) -> bytes:
+    storages = b"".join(
+        b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x00"
+        + str(number).encode()
+        + b"X\x03\x00\x00\x00cpuM\x00\x04tQ"
+        for number in range(count)
+    )
+    return b"\x80\x02(" + storages + b"t."
