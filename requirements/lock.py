@@ -28,7 +28,6 @@ PACKAGES = [
     "Pygments",
     "PyYAML",
     "rich",
-    "safetensors",
     "typing_extensions",
 ]
 # Oldest to newest libc that such a wheel may ask for; Debian's of python:3.11-slim is newer.

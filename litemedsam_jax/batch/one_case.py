@@ -31,7 +31,7 @@ class BatchOptions:
 
     inputs: Path
     outputs: Path
-    weights: Path
+    weights: Path | None  # None: the default ones
     prompts: str = "boxes"  # or "gt"
     box_shift: int = 5  # with "gt"
     strategy: Strategy = REFERENCE

@@ -7,6 +7,8 @@ import threading
 import webbrowser
 from pathlib import Path
 
+from litemedsam_jax.weights import default_weights
+
 DESCRIPTION = """\
 Opens images in the browser, to segment them by boxes: the mask follows while a box is dragged.
 
@@ -29,9 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--weights",
         type=Path,
-        default=Path("work_dir/LiteMedSAM/lite_medsam.safetensors"),
         metavar="FILE",
-        help="weights: .safetensors, or PyTorch's .pth (default: %(default)s)",
+        help=f"weights: .safetensors, or PyTorch's .pth (default: {default_weights.DESCRIPTION})",
     )
     add("--labels", type=Path, metavar="FILE", help="JSON list of labels: names, or value and name")
     add("--read-only", action="store_true", help="look and try, keep nothing")

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from litemedsam_jax.weights import default_weights
+
 DESCRIPTION = """\
 Compiles encoder and decoder ahead of time, so that no later process has to.
 
@@ -32,9 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-lite_medsam_checkpoint_path",
         "--weights",
         type=Path,
-        default=Path("work_dir/LiteMedSAM/lite_medsam.safetensors"),
         metavar="FILE",
-        help="weights whose shapes count (default: %(default)s)",
+        help=f"weights whose shapes count (default: {default_weights.DESCRIPTION})",
     )
     parser.add_argument(
         "--output",
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     # XLA reads its instruction set once per process.
     for isa in args.isa:
         command = [sys.executable, "-m", "litemedsam_jax", "compile", "--isa", isa]
-        command += ["--weights", str(args.weights)]
+        command += ["--weights", str(args.weights)] if args.weights else []
         command += ["--output", str(args.output)] if args.output else []
         status = subprocess.run(command, check=False).returncode
         if status:
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _compile_here(isa: str, weights: Path, output: Path | None) -> int:
+def _compile_here(isa: str, weights: Path | None, output: Path | None) -> int:
     os.environ["JAX_PLATFORMS"] = "cpu"
     if isa != "native":
         os.environ[_FLAG] = f"{os.environ.get(_FLAG, '')} --xla_cpu_max_isa={isa.upper()}".strip()
@@ -74,7 +75,7 @@ def _compile_here(isa: str, weights: Path, output: Path | None) -> int:
     from litemedsam_jax.weights.load import load_model
 
     try:
-        model = load_model(weights)
+        model = load_model(weights or default_weights.find())
         store = ProgramStore(model.config, output)
         folded = fold_once(model.variables, model.config.image_encoder.grid_size, store)
         for name, program in all_programs(model.config).items():

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from litemedsam_jax.commands import training_command as shared
+from litemedsam_jax.weights import default_weights
 
 if TYPE_CHECKING:
     from litemedsam_jax.training.catalog import Catalog
@@ -14,7 +15,7 @@ DESCRIPTION = """\
 Fine-tunes LiteMedSAM on images with masks: from npy folders or shards to weights for infer.py.
 
   python train.py finetune -data_root data/npy --val-fraction 0.2 \\
-      -pretrained_checkpoint work_dir/LiteMedSAM/lite_medsam.safetensors -work_dir work_dir/run1
+      -pretrained_checkpoint lite_medsam.safetensors -work_dir work_dir/run1
   python infer.py --weights work_dir/run1/model.safetensors -i IMGS -o SEGS
 
 The work folder gets config.json, metrics.jsonl, curves.png, predictions/, TensorBoard events,
@@ -36,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pretrained-checkpoint",
         type=Path,
         metavar="FILE",
-        default=Path("work_dir/LiteMedSAM/lite_medsam.safetensors"),
-        help="weights to start from, .safetensors or .pth (default: %(default)s)",
+        help="weights to start from, .safetensors or .pth (default: "
+        f"{default_weights.DESCRIPTION})",
     )
     add(
         "--sanity_check",

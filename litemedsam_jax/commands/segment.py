@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from litemedsam_jax import progress
+from litemedsam_jax.weights import default_weights
 
 if TYPE_CHECKING:
     from litemedsam_jax.batch.folder import BatchOptions, Summary
@@ -47,9 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-lite_medsam_checkpoint_path",
         "--weights",
         type=Path,
-        default=Path("work_dir/LiteMedSAM/lite_medsam.safetensors"),
         metavar="FILE",
-        help="weights: .safetensors, or PyTorch's .pth (default: %(default)s)",
+        help=f"weights: .safetensors, or PyTorch's .pth (default: {default_weights.DESCRIPTION})",
     )
     add(
         "--strategy",

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,12 +19,11 @@ from litemedsam_jax.imaging.slice_prompt import AXES, SlicePrompt
 from litemedsam_jax.inference.encoded_image import EncodedImage
 from litemedsam_jax.inference.slice_order import OnSlice, count_slices
 from litemedsam_jax.inference.strategies import SingleMask, Strategy, parse
+from litemedsam_jax.weights import default_weights
 from litemedsam_jax.weights.load import load_model
 
 if TYPE_CHECKING:
     from litemedsam_jax.inference.slice_propagation import SliceMask
-
-DEFAULT_WEIGHTS = Path("work_dir/LiteMedSAM/lite_medsam.safetensors")
 
 
 class LiteMedSAM:
@@ -40,17 +38,19 @@ class LiteMedSAM:
 
     @classmethod
     def from_pretrained(
-        cls, path: str | PathLike = DEFAULT_WEIGHTS, device: str | None = None
+        cls, path: str | PathLike | None = None, device: str | None = None
     ) -> "LiteMedSAM":
         """Loads weights: a safetensors file of this project, or PyTorch's `.pth` (converted).
 
         Args:
+            path: the file; None: the published weights, where `litemedsam weights` puts them in
+                the user's data folder, else in `work_dir/`.
             device: "cpu", "gpu" or "tpu"; None leaves the choice to JAX.
 
         Raises:
             CheckpointError: the file is missing, broken or of another architecture.
         """
-        weights = load_model(Path(path))
+        weights = load_model(default_weights.find() if path is None else path)
         return cls(Engine(weights.variables, weights.config, device))
 
     def set_image(self, image: np.ndarray) -> None:

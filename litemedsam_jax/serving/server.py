@@ -34,11 +34,12 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def serve(workspace: Workspace, weights: Path, token: str, listening: socket.socket) -> None:
+def serve(workspace: Workspace, weights: Path | None, token: str, listening: socket.socket) -> None:
     """Serves until the process is interrupted.
 
     Args:
-        weights: Of the model; where they cannot be loaded the page says so and works without.
+        weights: Of the model; None: the default ones. Where they cannot be loaded the page says so
+            and works without.
         token: What every request must carry.
         listening: The socket to serve on.
     """

@@ -7,6 +7,7 @@ import jax
 
 from litemedsam_jax.config import ModelConfig
 from litemedsam_jax.models.lite_medsam import init_variables
+from litemedsam_jax.weights import default_weights
 from litemedsam_jax.weights.errors import CheckpointError
 from litemedsam_jax.weights.load import load, load_model
 from litemedsam_jax.weights.tree import unflatten
@@ -20,8 +21,8 @@ def whole_model(
     """Variables of a whole model to fine-tune, its architecture, torch's BatchNorm counters.
 
     Args:
-        path: a .pth or safetensors file.
-        scratch: the architecture to start at random; None: a path is needed.
+        path: a .pth or safetensors file; None: the default weights.
+        scratch: the architecture to start at random where there is no path.
         seed: of the random start.
 
     Raises:
@@ -29,8 +30,7 @@ def whole_model(
     """
     if path is None and scratch is not None:
         return _fresh(scratch, seed), scratch, {}
-    path = _existing(path, "-pretrained_checkpoint")
-    stored = load_model(path)
+    stored = load_model(_existing(path or default_weights.find(), "-pretrained_checkpoint"))
     return unflatten(stored.variables), stored.config, stored.counters
 
 
@@ -69,12 +69,12 @@ def _encoder_of(variables: Variables) -> Variables:
 def _existing(path: Path | None, flag: str) -> Path:
     if path is None:
         raise CheckpointError(
-            f"{flag} is missing: give the weights to start from (`make weights` fetches the "
-            "published LiteMedSAM), or start at random with --from-scratch"
+            f"{flag} is missing: give the weights to start from (`litemedsam weights` gets "
+            "the published LiteMedSAM), or start at random with --from-scratch"
         )
     if not path.is_file():
         raise CheckpointError(
-            f"{path}: there is no such file. Give existing weights with {flag} (`make weights` "
-            "fetches the published LiteMedSAM), or start at random with --from-scratch"
+            f"{path}: there is no such file. Give existing weights with {flag} (`litemedsam "
+            "weights` gets the published LiteMedSAM), or start at random with --from-scratch"
         )
     return path

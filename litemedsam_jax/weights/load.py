@@ -10,6 +10,7 @@ from os import PathLike
 from pathlib import Path
 
 from litemedsam_jax.weights import safetensors_file, values_digest
+from litemedsam_jax.weights.default_weights import COMMAND
 from litemedsam_jax.weights.errors import CheckpointError
 from litemedsam_jax.weights.tree import PARTS, Weights, part_of
 from litemedsam_jax.weights.values_digest import DigestCheck
@@ -127,5 +128,7 @@ def _is_torch(path: Path) -> bool:
         with path.open("rb") as file:
             start = file.read(4)
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror}.") from error
+        missing = isinstance(error, FileNotFoundError)
+        advice = f" `{COMMAND}` gets the published weights." if missing else ""
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}.{advice}") from error
     return start == b"PK\x03\x04" or start[:2] == b"\x80\x02"

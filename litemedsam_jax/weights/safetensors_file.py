@@ -157,7 +157,7 @@ def _open_mapped(path: Path) -> tuple[dict[str, Any], memoryview]:
     if length > _MAX_HEADER or bytes(buffer[8:9]) != b"{":
         raise CheckpointError(
             f"{path}: neither safetensors nor a PyTorch checkpoint. Convert weights with "
-            "convert_weights.py, or fetch the published ones with `make weights`."
+            "convert_weights.py, or get the published ones with `litemedsam weights`."
         )
     try:
         header = json.loads(bytes(buffer[8 : 8 + length]))

@@ -131,7 +131,7 @@ def test_wrong_weights_give_status_2_and_a_sentence(segment, tmp_path, content, 
 def test_defaults_are_the_challenges(parsed, folders):
     options = parsed()
     assert (options.inputs, options.outputs) == folders
-    assert str(options.weights) == "work_dir/LiteMedSAM/lite_medsam.safetensors"
+    assert options.weights is None  # the default ones: see weights.default_weights
     assert options.prompts == "boxes" and options.strategy == REFERENCE
     assert options.overlays is None and not options.skip_existing and options.workers == 1
 
