@@ -52,7 +52,9 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         files = npz_files(args.npz_dir, "training cases", below=True)
-        twice = [name for name, count in Counter(f.name for f in files).items() if count > 1]
+        twice = [
+            name for name, count in Counter(f.name.casefold() for f in files).items() if count > 1
+        ]
         if twice:
             raise ValueError(f"{args.npz_dir}: two files are called {twice[0]}; rename one")
     except (OSError, ValueError) as error:

@@ -17,8 +17,8 @@ A case is an npz with `imgs` (uint8) and `gts`, and `spacing` for volumes, as `l
 writes it; sub-folders are searched. Its name gives the modality (CT_Abd_..., 3DBox_MR_...). Slices
 without an object, or with none left at 256x256, are left out and counted.
 
-Exit status: 0 all packed; 1 a shard failed (told in one line; run again: finished shards stay);
-2 nothing to do.
+Exit status: 0 all packed; 1 cases were left out or a shard failed (each in one line; run again:
+finished shards stay); 2 nothing to do.
 """
 
 
@@ -61,18 +61,24 @@ def run(args: argparse.Namespace) -> int:
     todo = [task for task in tasks if not task.path.with_suffix(".jsonl").is_file()]
     if len(todo) < len(tasks):
         print(f"{len(tasks) - len(todo)} shards are there already and stay; delete them to repack")
-    written = background = lost = 0
+    written = background = lost = lost_shards = 0
     failed = {}
     for outcome in run_each(write_shard, todo, args.num_workers, "shards"):
         if outcome.result is None:
             failed[str(outcome.item.path)] = outcome.error or "unknown reason"
+            lost_shards += 1
         else:
+            for case, reason in outcome.result.failed.items():
+                failed[case] = (
+                    f"{reason}; it was left out of {outcome.item.path.name}: once it is mended, "
+                    "delete that shard and run again"
+                )
             written += outcome.result.written
             background += outcome.result.background
             lost += outcome.result.lost
     kept = "kept" if args.all_slices else "left out"
     print(
-        f"{args.output}: {len(todo) - len(failed)} shards, {written} slices; {kept}: {background} "
+        f"{args.output}: {len(todo) - lost_shards} shards, {written} slices; {kept}: {background} "
         f"without object, {lost} whose objects vanish at 256x256"
     )
     return tell_failures(failed)

@@ -4,8 +4,12 @@ import argparse
 import sys
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from litemedsam_jax.commands.arguments import add_seed, add_workers, refuse, tell_failures
+
+if TYPE_CHECKING:
+    from litemedsam_jax.preparation.pairs import Sources
 
 DESCRIPTION = """\
 Turns image files and their masks into challenge cases (--cases) and training data.
@@ -217,7 +221,7 @@ def run(args: argparse.Namespace) -> int:
     work = prepare.prepare_volume if args.kind == "volumes" else prepare.prepare_image
     try:
         options = _options(args)
-        sources, missing = pairs.find_sources(
+        sources = pairs.find_sources(
             args.img_path,
             args.gt_path,
             args.img_name_suffix,
@@ -228,14 +232,15 @@ def run(args: argparse.Namespace) -> int:
         return refuse("prepare", error)
     tasks = [
         prepare.Task(source, "train" if i < args.train_cases else "test")
-        for i, source in enumerate(sources)
+        for i, source in enumerate(sources.cases)
     ]
-    return _report(partial(work, options=options), tasks, missing, args)
+    return _report(partial(work, options=options), tasks, sources, args)
 
 
-def _report(work, tasks: list, missing: dict[str, str], args: argparse.Namespace) -> int:
+def _report(work, tasks: list, sources: "Sources", args: argparse.Namespace) -> int:
     from litemedsam_jax.parallel import run_each
 
+    missing = sources.without_image
     failed, left_out = dict(missing), {}
     for outcome in run_each(work, tasks, args.num_workers):
         if outcome.result is None:
@@ -245,6 +250,9 @@ def _report(work, tasks: list, missing: dict[str, str], args: argparse.Namespace
             print(f"{outcome.item.source.case}: warning: {note}", file=sys.stderr)
         if outcome.result.left_out is not None:
             left_out[outcome.item.source.case] = outcome.result.left_out
+    if alone := sources.without_mask:
+        names = ", ".join(alone[:5]) + (", ..." if len(alone) > 5 else "")
+        print(f"{len(alone)} images without a mask were left out: {names}", file=sys.stderr)
     for case, reason in sorted(left_out.items()):
         print(f"{case}: {reason}", file=sys.stderr)
     total = len(tasks) + len(missing)

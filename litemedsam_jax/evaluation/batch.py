@@ -124,7 +124,7 @@ def _why_no_pair(segs: Path, truths: Sequence[Path], masks: Sequence[Path]) -> s
         for paths, role in ((truths, "ground truth"), (masks, "masks"))
         if len(paths) > 1
     ]
-    return f"{' and '.join(parts)}; leave one in the folder, or give both files by -s and -g"
+    return f"{' and '.join(parts)}; leave one in the folder, or name both files"
 
 
 def score_pairs(pairs: Sequence[Pair], options: ScoreOptions, workers: int = 1) -> FolderScores:
@@ -189,10 +189,18 @@ def read_pair(pair: Pair) -> LabelPair:
         )
     from litemedsam_jax.imaging import volumes
 
-    gts, segs = (
-        volumes.place_labels(volumes.Volume(file.labels, grid), target, path)
-        for file, grid, path in ((truth, truth.grid, pair.gt), (masks, masks.grid, pair.seg))
-    )
+    try:
+        gts, segs = (
+            volumes.place_labels(volumes.Volume(file.labels, grid), target, path)
+            for file, grid, path in ((truth, truth.grid, pair.gt), (masks, masks.grid, pair.seg))
+        )
+    except ValueError:
+        sizes = (" x ".join(map(str, grid.size)) for grid in (masks.grid, truth.grid))
+        raise CaseError(
+            "the masks' voxels ({}) are not the ground truth's ({}); resample the masks to the "
+            "truth's grid first".format(*sizes),
+            pair.seg,
+        ) from None
     return LabelPair(gts, segs, spacing)
 
 

@@ -6,6 +6,8 @@ import numpy as np
 
 from litemedsam_jax.imaging.errors import CaseError
 
+MAX_LABEL = 65535  # label maps end at uint16
+
 
 def fit_boxes(boxes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Puts boxes in order and inside an image: the one rule for boxes from any source.
@@ -66,8 +68,13 @@ def boxes_of_labels(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The tight box of each label present, in ascending order of label.
 
-    labels: (H, W) or (D, H, W). Returns boxes (N, 4) x_min, y_min, x_max, y_max or (N, 6) x_min,
-    y_min, z_min, x_max, y_max, z_max, inclusive indices, int64; and the N labels.
+    Args:
+        labels: (H, W) or (D, H, W), unsigned.
+        jitter: how boxes are widened at random; None: not at all.
+
+    Returns:
+        Boxes (N, 4) x_min, y_min, x_max, y_max or (N, 6) x_min, y_min, z_min, x_max, y_max, z_max,
+        inclusive indices, int64; and the labels (N,).
     """
     from scipy import ndimage
 
@@ -82,22 +89,35 @@ def boxes_of_labels(
 
 
 def objects_of(labels: np.ndarray, per: str) -> tuple[np.ndarray, np.ndarray]:
-    """What gets a box each, as a label map, and the label that object 1, 2, ... belongs to.
+    """What gets a box each.
 
-    per: `label`, or `component` for each label's connected parts.
+    Args:
+        labels: (H, W) or (D, H, W), unsigned.
+        per: `label`, or `component` for each label's connected parts (diagonals connect).
+
+    Returns:
+        Objects 1, 2, ... as a label map, and the label of each object, (N,).
+
+    Raises:
+        CaseError: there are more than 65535 objects.
     """
     if per == "label":
         return labels, np.arange(1, int(labels.max(initial=0)) + 1)
+    from scipy import ndimage
+
     from litemedsam_jax.imaging.masks import components
 
     objects = np.zeros(labels.shape, np.uint16)
     owners: list[int] = []
-    for label in boxes_of_labels(labels)[1].tolist():
-        parts = components(labels == label)
+    for label, where in enumerate(ndimage.find_objects(labels), start=1):
+        if where is None:
+            continue
+        parts = components(labels[where] == label)  # within the label's own box
         count = int(parts.max())
-        if len(owners) + count > 65535:
-            raise ValueError(f"over {len(owners) + count} separate parts; at most 65535 fit")
-        objects[parts > 0] = parts[parts > 0] + len(owners)
+        if len(owners) + count > MAX_LABEL:
+            raise CaseError(f"over {len(owners) + count} separate parts; at most {MAX_LABEL} fit")
+        inside = parts > 0
+        objects[where][inside] = parts[inside] + len(owners)
         owners += [label] * count
     return objects, np.array(owners, np.int64)
 

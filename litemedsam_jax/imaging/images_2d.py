@@ -201,10 +201,10 @@ class _any_size:
 
 
 def _to_bytes(pixels: np.ndarray, intensity: IntensityOptions | None) -> np.ndarray:
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise ValueError("holds NaN or infinite values; replace them in the file first")
     if intensity is not None:
         return to_uint8(pixels, intensity)
-    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise ValueError("holds NaN or infinite values; replace them before preparing")
     if pixels.dtype == np.uint8:
         return pixels
     low, high = float(pixels.min()), float(pixels.max())

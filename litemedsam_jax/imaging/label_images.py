@@ -189,7 +189,8 @@ def _without_smears(pixels: np.ndarray, path: Path, notes: list[str] | None) -> 
         raise CaseError(
             f"holds {len(values)} {'grey values' if pixels.shape[2] == 1 else 'colours'}, "
             f"{smeared.sum()} of them only along edges, as anti-aliasing leaves them; save the "
-            "mask without smoothing, or one file an object (--masks objects)",
+            "mask without smoothing, or one file an object (`litemedsam prepare images --masks "
+            "objects`)",
             path,
         )
     colour = pixels[inverse == solid[1]][0].astype(np.int64)

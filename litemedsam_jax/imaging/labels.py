@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from litemedsam_jax.imaging.boxes import MAX_LABEL
 from litemedsam_jax.imaging.errors import CaseError
 from litemedsam_jax.imaging.geometry import Geometry
-
-MAX_LABEL = 65535
 
 
 def as_labels(array: np.ndarray, name: str = "labels") -> np.ndarray:

@@ -10,12 +10,13 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from litemedsam_jax.files import replacing
+from litemedsam_jax.imaging.errors import CaseError
 from litemedsam_jax.imaging.file_kinds import modality_of
 from litemedsam_jax.imaging.input_frame import Frame, resize_labels
 from litemedsam_jax.imaging.labels import as_labels
@@ -31,7 +32,7 @@ class Entry:
 
     Attributes:
         labels: those of which at least a pixel is left at the network's input size.
-        position: the slice's number in its volume; None for pictures.
+        position: the slice's number in its volume; None for 2D images.
         spacing: x, y, z in mm, where known.
     """
 
@@ -54,11 +55,19 @@ class ShardTask:
 
 @dataclass(frozen=True)
 class ShardReport:
-    """What became of the slices of one shard."""
+    """What became of the cases of one shard.
+
+    Attributes:
+        written: slices.
+        background: slices without any label.
+        lost: slices whose every object vanishes at the network's input size.
+        failed: by file why a case was left out.
+    """
 
     written: int
-    background: int  # slices without any label
-    lost: int  # slices whose every object vanishes at the network's input size
+    background: int
+    lost: int
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 def split_name(name: str) -> tuple[str, int | None]:
@@ -81,21 +90,21 @@ def find_training_cases(folder: Path, gts: Path | None = None) -> list[tuple[Pat
         gts: the folder of the ground truth where it has files of its own (the challenge's
             layout: `imgs/X.npz`, `gts/X.npz`).
     Raises:
-        FileNotFoundError: no npz there, or one without partner.
+        FileNotFoundError: no npz there, or none with a partner; single ones are reported when they
+            are packed. CaseError: two files of one name.
     """
     found = sorted(path for path in folder.rglob("*.npz") if not path.name.startswith("."))
     if not found:
         raise FileNotFoundError(f"{folder}: no .npz in it or below it; expected training cases")
     pairs = [(path, path if gts is None else gts / path.relative_to(folder)) for path in found]
-    for _, labels in pairs:
-        if not labels.is_file():
-            raise FileNotFoundError(f"{labels}: there is no such file; it should hold `gts`")
+    if not any(labels.is_file() for _, labels in pairs):
+        raise FileNotFoundError(f"{pairs[0][1]}: there is no such file; it should hold `gts`")
     names = [path.stem for path in found]
     twice = (
         {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else ()
     )
     if twice:
-        raise ValueError(f"{folder}: several files are called {sorted(twice)[0]}.npz; rename them")
+        raise CaseError(f"{folder}: several files are called {sorted(twice)[0]}.npz; rename them")
     return pairs
 
 
@@ -106,7 +115,7 @@ def plan_shards(
     groups: list[list[tuple[Path, Path]]] = [[]]
     filled = 0
     for case in cases:
-        size = sum(path.stat().st_size for path in set(case))
+        size = sum(path.stat().st_size for path in set(case) if path.is_file())
         if groups[-1] and filled + size > megabytes << 20:
             groups.append([])
             filled = 0
@@ -119,10 +128,15 @@ def plan_shards(
 
 
 def write_shard(task: ShardTask) -> ShardReport:
-    """Writes one shard and its index. Raises ValueError or OSError that names the file."""
+    """Writes one shard and its index; a case that cannot be used is left out and reported.
+
+    Raises:
+        CaseError: none of its cases can be used; nothing is written then. OSError.
+    """
     from array_record.python.array_record_module import ArrayRecordWriter
 
     entries: list[Entry] = []
+    failed: dict[str, str] = {}
     background = lost = 0
     index = task.path.with_suffix(".jsonl")
     index.unlink(missing_ok=True)
@@ -130,37 +144,49 @@ def write_shard(task: ShardTask) -> ShardReport:
         writer = ArrayRecordWriter(str(beside), "group_size:1")
         try:
             for image_path, labels_path in task.cases:
-                for entry, image, gts in read_slices(image_path, labels_path):
-                    background += not gts.any()
-                    lost += bool(gts.any() and not entry.labels)
-                    if entry.labels or task.all_slices:
-                        writer.write(_encode(image, gts))
-                        entries.append(entry)
+                try:
+                    for entry, image, gts in read_slices(image_path, labels_path):
+                        background += not gts.any()
+                        lost += bool(gts.any() and not entry.labels)
+                        if entry.labels or task.all_slices:
+                            writer.write(_encode(image, gts))
+                            entries.append(entry)
+                except CaseError as error:  # of the whole case, before its first slice
+                    own = image_path == labels_path
+                    failed[str(image_path)] = error.reason if own else str(error)
         finally:
             writer.close()
+        if len(failed) == len(task.cases):
+            raise CaseError("; ".join(f"{path}: {reason}" for path, reason in failed.items()))
     with replacing(index) as beside:
-        beside.write_text("".join(json.dumps(asdict(entry)) + "\n" for entry in entries))
-    return ShardReport(len(entries), background, lost)
+        lines = "".join(json.dumps(asdict(entry)) + "\n" for entry in entries)
+        beside.write_text(lines, encoding="utf-8")
+    return ShardReport(len(entries), background, lost, failed)
 
 
 def read_slices(
     image_path: Path, labels_path: Path
 ) -> Iterator[tuple[Entry, np.ndarray, np.ndarray]]:
-    """The slices of one case: entry, image, labels. Raises ValueError that names the file."""
+    """The slices of one case: entry, image, labels.
+
+    Raises:
+        CaseError: one of its files cannot be used; before the first slice.
+    """
     arrays = read_npz(image_path, ("imgs",), ("spacing",))
-    gts = as_labels(read_npz(labels_path, ("gts",))["gts"], f"{labels_path}: gts")
+    gts = as_labels(read_npz(labels_path, ("gts",))["gts"], "gts")
     images, case, modality = arrays["imgs"], image_path.stem, modality_of(image_path.stem)
     if gts.ndim not in (2, 3) or images.shape[: gts.ndim] != gts.shape:
-        raise ValueError(
-            f"{image_path}: imgs is {images.shape} and gts {gts.shape}; expected pictures (H, W) "
-            "or (H, W, 3) with gts (H, W), or volumes (D, H, W) or (D, H, W, 3) with (D, H, W)"
+        raise CaseError(
+            f"imgs is {images.shape} and gts {gts.shape}; expected images (H, W) or (H, W, 3) with "
+            "gts (H, W), or volumes (D, H, W) or (D, H, W, 3) with (D, H, W)",
+            image_path,
         )
     if images.shape[gts.ndim :] not in ((), (3,)):
-        raise ValueError(f"{image_path}: imgs is {images.shape}; a last axis of 3 was expected")
+        raise CaseError(f"imgs is {images.shape}; a last axis of 3 was expected", image_path)
     if images.dtype != np.uint8:
-        raise ValueError(
-            f"{image_path}: imgs is {images.dtype}; uint8 was expected, as `litemedsam prepare` "
-            "writes it"
+        raise CaseError(
+            f"imgs is {images.dtype}; uint8 was expected, as `litemedsam prepare` writes it",
+            image_path,
         )
     if gts.ndim == 2:
         yield Entry(case, case, modality, visible_labels(gts)), images, gts
@@ -179,7 +205,7 @@ def read_index(shard: Path) -> list[Entry]:
             f"{index}: missing, so {shard.name} is unfinished; run `litemedsam pack` again"
         )
     try:
-        rows = [json.loads(line) for line in index.read_text().splitlines()]
+        rows = [json.loads(line) for line in index.read_text(encoding="utf-8").splitlines()]
         return [
             Entry(
                 **{
