@@ -178,6 +178,7 @@ def test_inference_stays_small():
 ACROSS_MODULES = {
     "test_architecture",  # this file
     "test_container",  # the image's list of packages
+    "serving/test_page",  # the page itself, in a browser
     "batch/test_hostile",  # hundreds of broken cases in one folder
     "batch/test_image_kinds",  # files of every kind through `infer.py`
     "batch/test_real_run",  # the network, two processes
