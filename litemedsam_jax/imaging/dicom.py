@@ -78,8 +78,10 @@ def read_layout(path: Path) -> tuple[list[DicomFile], list[Frame], Geometry]:
     Raises:
         ValueError: See `read_dicom`.
     """
-    files = image_files(path)
-    frames, geometry = arrange([frame for file in files for frame in frames_of(file)], path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of values that break a rule and hurt nobody
+        files = image_files(path)
+        frames, geometry = arrange([frame for file in files for frame in frames_of(file)], path)
     return files, frames, geometry
 
 

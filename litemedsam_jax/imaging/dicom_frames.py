@@ -59,7 +59,16 @@ def frames_of(file: DicomFile) -> list[Frame]:
     Raises:
         ValueError: A number in the header is none.
     """
-    header, path = file.header, file.path
+    try:
+        return _frames(file.header, file.path)
+    except Exception as error:  # pydicom decodes a value when it is asked for
+        if isinstance(error, MemoryError) or str(error).startswith(str(file.path)):
+            raise
+        told = " ".join(str(error).split())[:120]
+        raise ValueError(f"{file.path}: its header is damaged ({told}); copy it again") from None
+
+
+def _frames(header: Any, path: Path) -> list[Frame]:
     frames = _count(header, path)
     size = (int(header.Columns), int(header.Rows))
     result = []

@@ -142,3 +142,41 @@ def test_of_several_candidates_none_is_taken(folders):
     assert truth == failed["2D_US_a_mask.npz"]
     assert "2 files may be its ground truth (2D_US_a.npz, 2D_US_a_mask.npz)" in truth
     assert "may be its masks (3D_CT_c_mask.npz, 3D_CT_c_seg.npz)" in failed["3D_CT_c.npz"]
+
+
+def test_a_dicom_seg_is_scored_against_whole_volumes(tmp_path, series, organs):
+    from litemedsam_jax.imaging.dicom_seg import write_dicom_seg
+
+    folder = series(tmp_path / "ct")
+    grid = volumes.read_volume(folder).geometry
+    segs = np.where(organs == 2, 0, organs).astype(np.uint8)  # ends before the truth does
+    half = segs.copy()
+    half[6:] = 0
+    for name, labels in (("truth", organs), ("segs", segs), ("half", half)):
+        write_dicom_seg(folder, labels, tmp_path / f"{name}.dcm")
+        volumes.write_volume(tmp_path / f"{name}.nii.gz", labels, grid)
+    scores = {}
+    for kinds in (("dcm", "dcm"), ("dcm", "nii.gz"), ("nii.gz", "dcm"), ("nii.gz", "nii.gz")):
+        pairs, _ = find_pairs(tmp_path / f"half.{kinds[0]}", tmp_path / f"truth.{kinds[1]}")
+        scored = score_pairs(pairs, ScoreOptions(corrected=True))
+        assert not scored.failed
+        scores[kinds] = [label.dsc for label in scored.cases["truth"].labels]
+    assert scores["nii.gz", "nii.gz"] == pytest.approx([2 / 3, 0, 2 / 3], abs=1e-3)
+    for found in scores.values():
+        assert found == scores["nii.gz", "nii.gz"]
+
+
+def test_a_dicom_seg_of_another_part_of_space_is_refused(tmp_path, series, organs):
+    from litemedsam_jax.imaging.dicom_seg import write_dicom_seg
+
+    folder = series(tmp_path / "ct")
+    grid = volumes.read_volume(folder).geometry
+    write_dicom_seg(folder, organs, tmp_path / "masks.dcm")
+    upper = Geometry(
+        (*grid.size[:2], 5), grid.spacing, (*grid.origin[:2], grid.origin[2] + 7 * 2.5),
+        grid.direction,
+    )  # fmt: skip
+    volumes.write_volume(tmp_path / "truth.nii.gz", organs[7:], upper)
+    pairs, _ = find_pairs(tmp_path / "masks.dcm", tmp_path / "truth.nii.gz")
+    scored = score_pairs(pairs, ScoreOptions())
+    assert "do not cover the same part of space" in scored.failed["truth"]

@@ -44,3 +44,35 @@ def test_nan_is_refused_or_filled():
     assert to_uint8(values, IntensityOptions(fill_nan=-1024)).tolist() == [0, 128, 0]
     with pytest.raises(ValueError, match="width is 0"):
         IntensityOptions(width=0)
+
+
+@pytest.mark.parametrize("background", ["noise", "constant"])
+def test_a_constant_changes_nothing_but_for_ct(background):
+    rng = np.random.default_rng(2)
+    volume = rng.normal(-1.5, 0.05, (6, 20, 20)).astype(np.float32)  # as z-scored MR lies
+    volume[2:5, 5:15, 5:15] = rng.normal(-0.4, 0.1, (3, 10, 10))
+    if background == "constant":
+        volume[:, :4] = volume[:, 16:] = 0  # masked, then normalised within: 0 is background
+    volume = np.round(volume * 256) / 256  # sums are exact
+    options = IntensityOptions("MR")
+    plain = to_uint8(volume, options)
+    for constant in (0.5, 4, -2, 100):
+        np.testing.assert_array_equal(to_uint8(volume + np.float32(constant), options), plain)
+    spread = plain[2:5, 5:15, 5:15].astype(int).mean() - plain[0, 5:15, 5:15].astype(int).mean()
+    assert spread > 100  # the object lies below 0 and is seen
+    if background == "constant":
+        assert (plain[:, :4] == 0).all()
+
+
+def test_what_begins_at_zero_is_scaled_as_the_reference_does():
+    volume = np.random.default_rng(3).gamma(2, 100, (4, 20, 20)).astype(np.float32)
+    volume[:, :5] = 0
+    low, high = np.percentile(volume[volume > 0], (0.5, 99.5))
+    expected = np.round((np.clip(volume.astype(np.float64), low, high) - low) / (high - low) * 255)
+    expected[volume == 0] = 0
+    np.testing.assert_array_equal(to_uint8(volume, IntensityOptions("MR")), expected)
+
+
+def test_ct_in_small_letters_is_windowed():
+    values = np.array([-160, 40, 240], np.int16)
+    assert to_uint8(values, IntensityOptions("ct")).tolist() == [0, 128, 255]

@@ -5,7 +5,6 @@ import pytest
 import SimpleITK as sitk
 
 from litemedsam_jax.imaging import volumes
-from litemedsam_jax.imaging.dicom_seg import write_dicom_seg
 
 
 def _same_grid(a: sitk.Image, b: sitk.Image) -> bool:
@@ -27,40 +26,6 @@ def test_labels_come_out_on_the_grid_that_went_in(tmp_path, oblique, organs, suf
     volumes.write_volume(out, volume.array, volume.geometry)
     assert _same_grid(sitk.ReadImage(str(out)), image)
     assert not list(tmp_path.glob(".*"))
-
-
-def test_dicom_is_rescaled_ordered_and_placed(tmp_path, series, anatomy):
-    volume = volumes.read_volume(series(tmp_path / "ct"))
-    np.testing.assert_array_equal(volume.array, anatomy // 2 * 2)
-    assert volume.geometry.size == (30, 40, 12)
-    np.testing.assert_allclose(volume.geometry.spacing, (0.8, 0.9, 2.5))
-    np.testing.assert_allclose(volume.geometry.origin, (-50, -20, 10))
-
-
-def test_a_series_with_a_missing_slice_is_told(tmp_path, series):
-    with pytest.raises(ValueError, match=r"slices are missing, 1 of them.*2\.50 to 5\.00 mm apart"):
-        volumes.read_volume(series(tmp_path / "ct", skip=(4,)))
-
-
-def test_an_unreadable_slice_is_named(tmp_path, series):
-    folder = series(tmp_path / "ct")
-    (folder / "slice095.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\xff" * 40)
-    with pytest.raises(ValueError, match=r"slice095\.dcm"):
-        volumes.read_volume(folder)
-
-
-def test_two_series_in_one_folder_are_told(tmp_path, series):
-    import pydicom
-
-    folder = series(tmp_path / "ct")
-    data = pydicom.dcmread(folder / "slice099.dcm")
-    data.SeriesInstanceUID = "1.2.3"
-    data.save_as(folder / "other.dcm")
-    with pytest.raises(
-        ValueError,
-        match=r"holds 2 DICOM series \(CT 1: 12, slice\d+\.dcm, \.\.\.; CT 1: 1, other\.dcm",
-    ):
-        volumes.read_volume(folder)
 
 
 def test_a_single_slice_is_a_volume_of_one(tmp_path):
@@ -103,14 +68,6 @@ def test_a_truncated_file_is_refused(tmp_path, name, kind):
         (tmp_path / name).write_bytes(whole[: int(len(whole) * share)])
         with pytest.raises(ValueError, match="is truncated"):
             volumes.read_volume(tmp_path / name)
-
-
-def test_whole_numbers_with_a_slope_hold_no_nan(tmp_path):
-    sitk.WriteImage(sitk.Image(4, 5, 6, sitk.sitkInt16), str(tmp_path / "whole.nii"))
-    data = bytearray((tmp_path / "whole.nii").read_bytes())
-    data[112:120] = np.array([0.5, 3], "<f4").tobytes()  # scl_slope, scl_inter
-    (tmp_path / "whole.nii").write_bytes(data)
-    np.testing.assert_array_equal(volumes.read_volume(tmp_path / "whole.nii").array, 3.0)
 
 
 def test_what_is_no_volume_is_told(tmp_path):
@@ -165,20 +122,3 @@ def test_a_mask_that_lies_elsewhere_is_told(tmp_path, oblique, organs):
     with pytest.raises(ValueError, match="none of the mask's labels lie inside the image"):
         _place(elsewhere, image, tmp_path)
     np.testing.assert_array_equal(_place(elsewhere, image, tmp_path, "index"), organs)
-
-
-def test_dicom_seg_lies_on_the_series(tmp_path, series, organs):
-    highdicom = pytest.importorskip("highdicom")
-    folder = series(tmp_path / "ct")
-    write_dicom_seg(folder, organs, tmp_path / "seg.dcm", {5: "spleen"})
-    seg = highdicom.seg.segread(tmp_path / "seg.dcm")
-    assert [s.segment_label for s in seg.SegmentSequence] == ["label 1", "label 2", "spleen"]
-    found = seg.get_volume(combine_segments=True, relabel=True)
-    geometry = volumes.read_volume(folder).geometry
-    for number, label in enumerate((1, 2, 5), start=1):
-        there = found.map_indices_to_reference(np.argwhere(found.array == number))
-        expected = geometry.to_points(np.argwhere(organs == label)[:, ::-1])
-        order, expected_order = np.lexsort(np.round(there, 3).T), np.lexsort(expected.round(3).T)
-        np.testing.assert_allclose(there[order], expected[expected_order], atol=1e-3)
-    with pytest.raises(ValueError, match="masks are empty"):
-        write_dicom_seg(folder, organs * 0, tmp_path / "empty.dcm")

@@ -49,39 +49,15 @@ def series(anatomy):
 
     def write(folder: Path, skip: tuple[int, ...] = ()) -> Path:
         import pydicom
-        from pydicom.dataset import FileDataset, FileMetaDataset
-        from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+        from tests.support import dicom_series
 
         folder.mkdir(parents=True)
-        frame, study, series = (generate_uid(entropy_srcs=[w]) for w in ("f", "st", "se"))
-        for z, pixels in enumerate(anatomy):
-            if z in skip:
-                continue
-            meta = FileMetaDataset()
-            meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
-            meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[str(z)])
-            meta.TransferSyntaxUID = ExplicitVRLittleEndian
-            path = folder / f"slice{99 - z:03d}.dcm"
-            data = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-            data.SOPClassUID = meta.MediaStorageSOPClassUID
-            data.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
-            data.StudyInstanceUID, data.SeriesInstanceUID = study, series
-            data.FrameOfReferenceUID, data.Modality = frame, "CT"
-            data.PatientName = data.PatientID = "test"
-            data.PatientBirthDate = data.PatientSex = data.AccessionNumber = ""
-            data.StudyID = data.StudyDate = data.StudyTime = data.ReferringPhysicianName = ""
-            data.Manufacturer = data.PositionReferenceIndicator = ""
-            data.SeriesNumber, data.InstanceNumber = 1, z + 1
-            data.ImagePositionPatient = [-50.0, -20.0, 10.0 + 2.5 * z]
-            data.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-            data.PixelSpacing, data.SliceThickness = [0.9, 0.8], 2.5
-            data.Rows, data.Columns = pixels.shape
-            data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
-            data.BitsAllocated = data.BitsStored = 16
-            data.HighBit, data.PixelRepresentation = 15, 0
-            data.RescaleSlope, data.RescaleIntercept = 2, -1024
-            data.PixelData = ((pixels.astype(np.int32) + 1024) // 2).astype(np.uint16).tobytes()
-            pydicom.dcmwrite(path, data, enforce_file_format=True)
+        stored = (anatomy.astype(np.int32) + 1024) // 2
+        for z, data in enumerate(dicom_series.slices(stored, 2, -1024)):
+            if z not in skip:
+                path = folder / f"slice{99 - z:03d}.dcm"
+                pydicom.dcmwrite(path, data, enforce_file_format=True)
         return folder
 
     return write
