@@ -1,8 +1,6 @@
 """Converts checkpoints: `python convert_weights.py lite_medsam.pth OUT.safetensors`."""
 
-import sys
-
-from litemedsam_jax.cli import main
+from litemedsam_jax.cli import run_process
 
 if __name__ == "__main__":
-    sys.exit(main(command="convert"))
+    run_process("convert")

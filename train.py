@@ -5,12 +5,9 @@ Without a stage it fine-tunes, with the flags of the reference's train_one_gpu.p
 
 import sys
 
-from litemedsam_jax import process
-from litemedsam_jax.cli import main
+from litemedsam_jax.cli import run_process
 
 if __name__ == "__main__":
-    process.with_huge_pages(process.TRAINING)
     stages = ("finetune", "distill")
     named = len(sys.argv) > 1 and sys.argv[1] in stages
-    stage = sys.argv[1] if named else "finetune"
-    sys.exit(main(sys.argv[2 if named else 1 :], command=stage))
+    run_process(sys.argv[1] if named else "finetune", sys.argv[2 if named else 1 :])

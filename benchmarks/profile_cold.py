@@ -47,7 +47,7 @@ class Clock:
                 return function(*args, **options)
             finally:
                 thread = "" if current_thread() is main_thread() else " (thread)"
-                told = f" {args[1]}" if stage == "load program" else ""
+                told = f" {args[0].name}" if stage == "load program" else ""
                 self.spans.append((stage + told + thread, begin, self.now() - begin))
 
         setattr(owner, name, timed)
@@ -61,7 +61,7 @@ def child(start: float, case: Path, outputs: Path) -> None:
     sys.path.insert(0, str(REPOSITORY))
     from litemedsam_jax import cli, process
 
-    process.lightly()
+    process.apply(process.ProcessNeeds(quick_start=True))
     # Wrapped where they are defined, before others import them from there.
     from litemedsam_jax.imaging import case, npz
     from litemedsam_jax.weights import load
@@ -74,13 +74,13 @@ def child(start: float, case: Path, outputs: Path) -> None:
         (input_frame, "mask_from_logits", "mask from logits"),
     ):
         clock.wrap(owner, name, stage)
-    from litemedsam_jax.engine import engine
+    from litemedsam_jax.engine import engine, executables
 
     clock.spans.append(("imports (NumPy)", begin, clock.now() - begin))
     for owner, name, stage in (
         (engine.Engine, "__init__", "map folded weights, start loading"),
-        (engine._StoredPrograms, "_load_now", "load program"),
-        (engine._StoredPrograms, "bind", "wait for program, give weights"),
+        (executables.PendingExecutable, "get", "load program"),
+        (executables.StoredExecutables, "bind", "wait for program, give weights"),
         (engine.Engine, "encode", "encode"),
         (engine.Engine, "decode", "decode"),
     ):

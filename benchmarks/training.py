@@ -79,7 +79,7 @@ class Runner:
         if name == "jax":
             from litemedsam_jax import process
 
-            environment.setdefault("GLIBC_TUNABLES", process.TRAINING)  # as train.py does
+            environment.setdefault("GLIBC_TUNABLES", process.TRAINING_PAGES)  # as train.py does
         if args.keep_memory and name == "torch":
             environment |= {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_MAX_": "0"}
             environment["MALLOC_TRIM_THRESHOLD_"] = str(2**63)

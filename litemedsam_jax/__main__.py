@@ -1,7 +1,5 @@
-"""`python -m litemedsam_jax`: the same as `litemedsam`."""
+"""`python -m litemedsam_jax`, for `litemedsam`."""
 
-import sys
+from litemedsam_jax.cli import run_process
 
-from litemedsam_jax.cli import main
-
-sys.exit(main())
+run_process()

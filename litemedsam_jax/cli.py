@@ -1,32 +1,58 @@
 """`litemedsam <subcommand>`: finds the command, imports that one alone, runs it."""
 
-import argparse
-import importlib
 import os
 import select
 import signal
 import sys
 from collections.abc import Sequence
+from typing import NamedTuple, NoReturn
 
-# Subcommand -> (module with `add_arguments(parser)` and `run(args) -> exit status`, one-line help).
-# The modules are imported only when asked for: start-up time is part of every timed case.
+from litemedsam_jax import process
+from litemedsam_jax.process import ProcessNeeds, Terminated
+
+_SEGMENTING = ProcessNeeds(
+    tunables=process.HUGE_PAGES,
+    quick_start=True,
+    stops_on_sigterm=True,
+    ends_at_once=True,
+    after_stop="with --skip-existing it goes on where it was",
+)
+_TRAINING = ProcessNeeds(tunables=process.TRAINING_PAGES)
+
+
+class Command(NamedTuple):
+    """A subcommand.
+
+    Attributes:
+        module: below litemedsam_jax.commands, with `add_arguments(parser)` and
+            `run(args) -> exit status`. Imported only when asked for: start-up time is part of
+            every timed case.
+        summary: its help in one line.
+        needs: of a process that runs nothing else.
+    """
+
+    module: str
+    summary: str
+    needs: ProcessNeeds = ProcessNeeds()
+
+
 COMMANDS = {
-    "segment": ("litemedsam_jax.commands.segment", "segment images and volumes inside boxes"),
-    "annotate": ("litemedsam_jax.commands.annotate", "a page on which the mask follows the box"),
-    "compile": ("litemedsam_jax.commands.compile", "compile ahead of time, for quick starts"),
-    "weights": ("litemedsam_jax.commands.weights", "get the published weights"),
-    "convert": ("litemedsam_jax.commands.convert", "PyTorch checkpoint to safetensors, and back"),
-    "evaluate": ("litemedsam_jax.commands.evaluate", "score masks against ground truth"),
-    "compare": ("litemedsam_jax.commands.compare", "two sets of masks side by side"),
-    "time": ("litemedsam_jax.commands.time", "seconds per case of a container image"),
-    "prepare": ("litemedsam_jax.commands.prepare", "cases and training data from image files"),
-    "pack": ("litemedsam_jax.commands.pack", "training npz to ArrayRecord shards"),
-    "finetune": ("litemedsam_jax.commands.finetune", "train stage 2: the whole model on masks"),
-    "distill": ("litemedsam_jax.commands.distill", "train stage 1: the encoder from MedSAM's"),
-    "npz-to-npy": ("litemedsam_jax.commands.npz_to_npy", "training npz to a folder of npy slices"),
-    "split": ("litemedsam_jax.commands.split", "divide cases for training and validation"),
-    "check": ("litemedsam_jax.commands.check", "say what is wrong with a folder of cases"),
-    "export": ("litemedsam_jax.commands.export", "masks (npz) to label files for a viewer"),
+    "segment": Command("segment", "segment images and volumes inside boxes", _SEGMENTING),
+    "annotate": Command("annotate", "a page on which the mask follows the box"),
+    "compile": Command("compile", "compile ahead of time, for quick starts"),
+    "weights": Command("weights", "get the published weights"),
+    "convert": Command("convert", "PyTorch checkpoint to safetensors, and back"),
+    "evaluate": Command("evaluate", "score masks against ground truth"),
+    "compare": Command("compare", "two sets of masks side by side"),
+    "time": Command("time", "seconds per case of a container image"),
+    "prepare": Command("prepare", "cases and training data from image files"),
+    "pack": Command("pack", "training npz to ArrayRecord shards"),
+    "finetune": Command("finetune", "train stage 2: the whole model on masks", _TRAINING),
+    "distill": Command("distill", "train stage 1: the encoder from MedSAM's", _TRAINING),
+    "npz-to-npy": Command("npz_to_npy", "training npz to a folder of npy slices"),
+    "split": Command("split", "divide cases for training and validation"),
+    "check": Command("check", "say what is wrong with a folder of cases"),
+    "export": Command("export", "masks (npz) to label files for a viewer"),
 }
 
 # What a plain installation leaves out, by the extra that brings it along.
@@ -42,97 +68,106 @@ _OPTIONAL = {
 _INTERRUPTED, _NOBODY_READS, _TERMINATED = 128 + 2, 128 + 13, 128 + 15
 
 
-class _Terminated(BaseException):
-    """SIGTERM: a scheduler or `docker stop` wants the process to end."""
+def run_process(command: str | None = None, argv: Sequence[str] | None = None) -> NoReturn:
+    """Runs one subcommand as all that this process is for, and ends it: what scripts call.
+
+    Args:
+        command: the subcommand (`infer.py` and its like name theirs); None: the first argument.
+        argv: the arguments; None: the command line's.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name = command or (arguments[0] if arguments else "")
+    needs = COMMANDS[name].needs if name in COMMANDS else ProcessNeeds()
+    process.apply(needs)
+    process.end(needs, main(arguments, command))
 
 
 def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
-    """Runs one subcommand and returns its exit status.
+    """Runs one subcommand in this process, which may go on afterwards.
 
-    `command` fixes the subcommand (what `infer.py` and its like do); otherwise it is the first
-    argument.
+    Args:
+        argv: the arguments; None: the command line's.
+        command: the subcommand; None: the first argument.
+
+    Returns:
+        The exit status.
     """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    program = None
+    if command is None:
+        if not arguments or arguments[0] in ("-h", "--help"):
+            return _print(_usage(), 0 if arguments else 2)
+        if arguments[0] == "--version":
+            from litemedsam_jax import __version__
+
+            return _print(f"litemedsam {__version__}", 0)
+        command = arguments.pop(0)
+        program = f"litemedsam {command}"
+        if command not in COMMANDS:
+            print(f"litemedsam: there is no command '{command}'\n\n{_usage()}", file=sys.stderr)
+            return 2
     try:
         try:
-            return _dispatch(argv, command)
+            return _run(command, program, arguments)
         finally:
             sys.stdout.flush()
-    except (KeyboardInterrupt, _Terminated) as stop:
+    except (KeyboardInterrupt, Terminated) as stop:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends the clean-up too
         interrupted = isinstance(stop, KeyboardInterrupt)
-        goes_on = "; with --skip-existing it goes on where it was" if command == "segment" else ""
-        told = f"litemedsam: {'interrupted' if interrupted else 'terminated'}{goes_on}"
-        print(told, file=sys.stderr, flush=True)
-        status = _INTERRUPTED if interrupted else _TERMINATED
-        if command == "segment" and argv is None:
-            os._exit(status)  # XLA's threads may be at work, and would be heard of
-        return status
+        after_stop = COMMANDS[command].needs.after_stop
+        message = f"litemedsam: {'interrupted' if interrupted else 'terminated'}"
+        print("; ".join(filter(None, [message, after_stop])), file=sys.stderr, flush=True)
+        return _INTERRUPTED if interrupted else _TERMINATED
     except BrokenPipeError:
         if not _nobody_reads():
             raise
         return _NOBODY_READS
 
 
-def _dispatch(argv: Sequence[str] | None, command: str | None) -> int:
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    program = None
-    if command is None:
-        if not arguments or arguments[0] in ("-h", "--help"):
-            print(_usage())
-            return 0 if arguments else 2
-        command = arguments.pop(0)
-        program = f"litemedsam {command}"
-        if command not in COMMANDS:
-            print(f"litemedsam: there is no command '{command}'\n\n{_usage()}", file=sys.stderr)
-            return 2
-    if command in ("finetune", "distill") and argv is None:
-        from litemedsam_jax import process
-
-        process.with_huge_pages(process.TRAINING)
-    if command == "segment" and argv is None:
-        from litemedsam_jax import process
-
-        process.with_huge_pages()
-        process.lightly()
-        # As process 1 of a container it would not be heard otherwise.
-        signal.signal(signal.SIGTERM, _terminate)
-    module_name, summary = COMMANDS[command]
+def _print(text: str, status: int) -> int:
     try:
-        return _run(module_name, program, summary, arguments)
+        print(text, flush=True)
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise
+        return _NOBODY_READS
+    return status
+
+
+def _run(command: str, program: str | None, arguments: list[str]) -> int:
+    import argparse
+    import importlib
+
+    try:
+        module = importlib.import_module(f"litemedsam_jax.commands.{COMMANDS[command].module}")
+        parser = argparse.ArgumentParser(
+            prog=program,
+            description=getattr(module, "DESCRIPTION", COMMANDS[command].summary),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(parser)
+        return module.run(parser.parse_args(arguments))
     except ModuleNotFoundError as error:
         package = (error.name or "").split(".")[0]
         extras = [extra for extra, packages in _OPTIONAL.items() if package in packages.split()]
         if not extras:
             raise
-        told = f"needs the package {package}: pip install {extras[0]}"
-        print(f"litemedsam {command}: {told}", file=sys.stderr)
+        reason = f"needs the package {package}: pip install {extras[0]}"
+        print(f"litemedsam {command}: {reason}", file=sys.stderr)
         return 2
-
-
-def _terminate(*_: object) -> None:
-    raise _Terminated
-
-
-def _run(module_name: str, program: str | None, summary: str, arguments: list[str]) -> int:
-    module = importlib.import_module(module_name)
-    parser = argparse.ArgumentParser(
-        prog=program,
-        description=getattr(module, "DESCRIPTION", summary),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    module.add_arguments(parser)
-    return module.run(parser.parse_args(arguments))
 
 
 def _nobody_reads() -> bool:
     """Whether standard output is a pipe that its reader has closed, as `head` does."""
+    if sys.platform == "win32":
+        return False
     try:
         poll, output = select.poll(), sys.stdout.fileno()
-    except (AttributeError, OSError):  # Windows; an output that is no file
+    except OSError:  # an output that is no file
         return False
     poll.register(output, select.POLLERR)
     if not any(event & select.POLLERR for _, event in poll.poll(0)):
-        return False  # some other pipe, a fault to be told
+        return False  # some other pipe, a fault to be reported
     # What is still to be written cannot be: else Python complains of it at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), output)
     return True
@@ -140,7 +175,8 @@ def _nobody_reads() -> bool:
 
 def _usage() -> str:
     width = max(map(len, COMMANDS))
-    rows = "\n".join(f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items())
+    rows = "\n".join(f"  {name:<{width}}  {entry.summary}" for name, entry in COMMANDS.items())
     return (
-        f"usage: litemedsam COMMAND [options]      (litemedsam COMMAND --help tells more)\n\n{rows}"
+        "usage: litemedsam COMMAND [options]      (litemedsam COMMAND --help tells more; "
+        f"--version)\n\n{rows}"
     )

@@ -1,6 +1,7 @@
 """The command line's own doings: what is said of packages that are not installed."""
 
 import argparse
+import importlib.util
 import os
 import signal
 import subprocess
@@ -71,27 +72,44 @@ def test_an_interruption_is_one_line(monkeypatch, capsys):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="other signals")
 @pytest.mark.parametrize(("name", "word"), [("SIGINT", "interrupted"), ("SIGTERM", "terminated")])
-def test_signals_end_a_run_with_one_line_and_their_status(name, word):
+@pytest.mark.parametrize("command", ["segment", None], ids=["infer.py", "litemedsam segment"])
+def test_signals_end_a_run_with_one_line_and_their_status(command, name, word):
     code = f"""
-import os, signal, sys
+import os, signal, sys, threading
 from litemedsam_jax import cli
 from litemedsam_jax.commands import segment
 signal.signal(signal.SIGINT, signal.default_int_handler)  # CI may run with it ignored
+# XLA's threads do not end either: who waits for them would hang.
+threading.Thread(target=threading.Event().wait).start()
 segment.run = lambda _: os.kill(os.getpid(), signal.{name}) or signal.pause()
-sys.argv[1:] = ["-i", "imgs", "-o", "segs"]
-sys.exit(cli.main(command="segment"))
+sys.argv[1:] = {[] if command else ["segment"]} + ["-i", "imgs", "-o", "segs"]
+cli.run_process({command!r})
 """
-    command = [sys.executable, "-c", code]
-    run = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=60
+    )
     assert run.returncode == 128 + getattr(signal, name)
     assert run.stderr == f"litemedsam: {word}; with --skip-existing it goes on where it was\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="other pipes")
-def test_a_reader_that_goes_away_ends_the_command_quietly():
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-m", "litemedsam_jax"],
+        ["-m", "litemedsam_jax", "--version"],
+        ["-m", "litemedsam_jax", "segment", "-i", "IMGS", "-o", "SEGS"],
+        ["infer.py", "-i", "IMGS", "-o", "SEGS"],
+    ],
+    ids=" ".join,
+)
+def test_a_reader_that_goes_away_ends_the_command_quietly(arguments, tmp_path):
+    (tmp_path / "imgs").mkdir()
+    (tmp_path / "imgs" / "a.npz").touch()  # a case that fails, which is printed
+    folders = {"IMGS": str(tmp_path / "imgs"), "SEGS": str(tmp_path / "segs")}
+    command = [sys.executable, *(folders.get(argument, argument) for argument in arguments)]
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-m", "litemedsam_jax"]
     with os.fdopen(writing, "w") as pipe:
         run = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, cwd=REPOSITORY)
     assert (run.returncode, run.stderr) == (141, b"")
@@ -104,3 +122,15 @@ def test_another_broken_pipe_is_not_covered_up(monkeypatch):
     monkeypatch.setattr("litemedsam_jax.commands.compile.run", run)
     with pytest.raises(BrokenPipeError):
         cli.main(["compile"])
+
+
+def test_the_version_is_the_packages(capsys):
+    import litemedsam_jax
+
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"litemedsam {litemedsam_jax.__version__}\n"
+
+
+def test_every_command_is_there():
+    for name, command in cli.COMMANDS.items():
+        assert importlib.util.find_spec(f"litemedsam_jax.commands.{command.module}"), name

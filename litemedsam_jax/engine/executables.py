@@ -93,8 +93,9 @@ class StoredExecutables:
             runtimes: that are tried in turn; each is started when it is needed.
         """
         self._programs = programs
-        self._loads = {
-            name: _Load(program, store, runtimes, report) for name, program in programs.items()
+        self._pending = {
+            name: PendingExecutable(program, store, runtimes, report)
+            for name, program in programs.items()
         }
         # By runtime, and where in the network they are: decoders share theirs.
         self._parameters: dict[tuple[int, str, tuple[str, ...]], list] = {}
@@ -105,7 +106,7 @@ class StoredExecutables:
 
     def prefetch(self, *names: str) -> None:
         """Has executables loaded, after those that were asked for before."""
-        self._queue.add(self._loads[name] for name in names)
+        self._queue.add(self._pending[name] for name in names)
 
     def bind(
         self, name: str, folded: dict[str, np.ndarray], scope: str
@@ -117,8 +118,8 @@ class StoredExecutables:
             folded: the folded weights.
             scope: how its parameters' names begin.
         """
-        load, program = self._loads[name], self._programs[name]
-        while (loaded := load()) is not None:
+        pending, program = self._pending[name], self._programs[name]
+        while (loaded := pending.get()) is not None:
             runtime = loaded.runtime
             key = id(runtime), scope, program.parameters
             try:
@@ -127,12 +128,12 @@ class StoredExecutables:
                     self._parameters[key] = [runtime.put(array) for array in arrays]
                 return _Bound(loaded, self._parameters[key])
             except Exception as error:  # jaxlib's inner interface promises nothing
-                load.reject(error)
+                pending.reject(error)
         return None
 
     def reject(self, name: str, error: Exception) -> None:
         """Takes note that an executable does not run; `bind` then gives the next runtime's."""
-        self._loads[name].reject(error)
+        self._pending[name].reject(error)
 
 
 class _Bound:
@@ -145,7 +146,7 @@ class _Bound:
         return self._loaded(self._parameters, *inputs)
 
 
-class _Load:
+class PendingExecutable:
     """One executable, loaded by the first runtime that can."""
 
     def __init__(
@@ -161,8 +162,17 @@ class _Load:
         self._loaded: LoadedExecutable | None = None
         self._lock = Lock()
 
-    def __call__(self) -> LoadedExecutable | None:
-        """The executable; None: there is none, or no runtime can run it (which is reported)."""
+    @property
+    def name(self) -> str:
+        """Of its program."""
+        return self._program.name
+
+    def get(self) -> LoadedExecutable | None:
+        """The executable, loaded now if it was not.
+
+        Returns:
+            None: there is none, or no runtime can run it (which is reported).
+        """
         with self._lock:
             if self._stored is None and self._untried:
                 self._stored = self._read()
@@ -180,16 +190,17 @@ class _Load:
                 self._drop_runtime(error)
 
     def _read(self) -> StoredExecutable | None:
-        name = self._program.name
         try:
-            data = self._store.read(name)
+            data = self._store.read(self.name)
             if data is None:
                 self._untried.clear()
                 return None
             return StoredExecutable.from_bytes(data)
         except (ProgramError, ValueError) as error:
             self._untried.clear()
-            self._report(f"the stored executable '{name}' is not used, but compiled anew: {error}")
+            self._report(
+                f"the stored executable '{self.name}' is not used, but compiled anew: {error}"
+            )
             return None
 
     def _drop_runtime(self, error: Exception) -> None:
@@ -198,7 +209,7 @@ class _Load:
         instead = "JAX loads them" if self._untried else "they are compiled anew"
         reason = one_line(f"{type(error).__name__}: {str(error).strip() or 'no reason'}", 150)
         self._report(
-            f"stored executables cannot be used as usual ('{self._program.name}': {reason}); "
+            f"stored executables cannot be used as usual ('{self.name}': {reason}); "
             f"{instead}, which takes longer"
         )
 
@@ -207,11 +218,11 @@ class _Queue:
     """Loads in a thread of their own, in the order asked for; the thread ends with its work."""
 
     def __init__(self) -> None:
-        self._waiting: deque[_Load] = deque()
+        self._waiting: deque[PendingExecutable] = deque()
         self._lock = Lock()
         self._running = False
 
-    def add(self, loads: Iterable[_Load]) -> None:
+    def add(self, loads: Iterable[PendingExecutable]) -> None:
         with self._lock:
             self._waiting.extend(loads)
             if self._waiting and not self._running:
@@ -229,4 +240,4 @@ class _Queue:
                     self._running = False
                     return
                 load = self._waiting.popleft()
-            load()
+            load.get()

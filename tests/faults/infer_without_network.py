@@ -3,12 +3,10 @@
 python -m tests.faults.infer_without_network -i IMGS -o SEGS
 """
 
-import sys
-
-from litemedsam_jax.cli import main
+from litemedsam_jax.cli import run_process
 from litemedsam_jax.inference.predictor import LiteMedSAM
 from tests.support.fake_engine import FakeEngine
 
 if __name__ == "__main__":
     LiteMedSAM.from_pretrained = lambda *_: LiteMedSAM(FakeEngine(record=False))  # type: ignore[method-assign]
-    sys.exit(main(command="segment"))
+    run_process("segment")
