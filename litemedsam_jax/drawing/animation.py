@@ -61,7 +61,9 @@ def write_scroll(path: str | Path, frames: Iterator[np.ndarray], per_second: flo
 def _write_gif(path: Path, frames: Iterator[np.ndarray], per_second: float) -> None:
     from PIL import Image
 
-    first, *rest = (Image.fromarray(frame).quantize(128) for frame in frames)
+    # By coverage, not by count: the labels' colours are few pixels among many grey ones.
+    cover, plain = Image.Quantize.MAXCOVERAGE, Image.Dither.NONE
+    first, *rest = (Image.fromarray(f).quantize(256, cover, dither=plain) for f in frames)
     first.save(path, save_all=True, append_images=rest, duration=round(1000 / per_second), loop=0)
 
 
