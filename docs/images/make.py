@@ -1,4 +1,4 @@
-"""The README's images, from two demo cases: python docs/images/make.py"""
+"""Makes the README's images from two demo cases: `python docs/images/make.py`."""
 
 from pathlib import Path
 
