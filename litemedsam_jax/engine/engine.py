@@ -44,6 +44,7 @@ class Engine:
         device: str | None = None,
         store: ProgramStore | None = None,
         runtimes: Sequence[Callable[[], Runtime]] = RUNTIMES,
+        digest: Callable[[], str] | None = None,
     ):
         """Starts to load what every image needs.
 
@@ -53,9 +54,11 @@ class Engine:
             device: "cpu", "gpu" or "tpu"; None: an accelerator where there is one, else the CPU.
             store: of executables; None: the user's.
             runtimes: see `StoredExecutables`.
+            digest: returns the variables' `weights.values_digest`, and checks them (see
+                `weights.load.open_model`); None: it is computed here.
 
         Raises:
-            CheckpointError: inference does not run models of this configuration.
+            CheckpointError: inference does not run models of this configuration; or as `digest`.
         """
         self.config = config
         self.device = device or choose_device()
@@ -69,12 +72,14 @@ class Engine:
             self._store = store or ProgramStore(config)
             self._stored = StoredExecutables(programs, self._store, self._report, runtimes)
             self._stored.prefetch("encode_first")  # while weights and case are read
-            self._folded = fold_once(variables, grid_size, self._store)
+            self._folded = fold_once(variables, grid_size, self._store, digest)
             subtract_max = encoder_plan.large_logits(self._folded)
             self._layers = encoder_plan.plan(network, subtract_max)
             self._stored.prefetch(*dict.fromkeys(layer.program.name for layer in self._layers))
             self._store.mark_used()
         else:
+            if digest is not None:
+                digest()
             self._folded = fold(variables, grid_size)
         self._compiler = Compiler(self._folded, config, programs, self.device)
         self._bound: dict[tuple[str, str], Any] = {}

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from litemedsam_jax.config import ModelConfig
 from litemedsam_jax.engine import processor
+from litemedsam_jax.engine.trusted_files import UntrustedError, make_trusted_folder, open_trusted
 from litemedsam_jax.files import replacing
 from litemedsam_jax.weights import config_json
 
@@ -65,10 +66,12 @@ class ProgramStore:
         if path is None:
             return None
         try:
-            data = path.read_bytes()
+            with open_trusted(path) as file:
+                data = file.read()
+        except UntrustedError as error:
+            raise ProgramError(f"{error.filename} {error.strerror}") from error
         except OSError as error:
             raise ProgramError(f"{path} cannot be read: {error.strerror}") from error
-        check_owner(path)
         digest, executable = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
         if hashlib.sha256(executable).digest() != digest:
             raise ProgramError(f"{path} is damaged")
@@ -99,10 +102,7 @@ class ProgramStore:
             OSError: that is not possible.
         """
         folder = self.folder / (level or self.levels[0])
-        if not folder.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            for made in (folder, self.folder):
-                made.chmod(0o755)  # whatever the umask is: see check_owner
+        make_trusted_folder(folder, self.folder)
         return folder
 
     def mark_used(self) -> None:
@@ -163,20 +163,3 @@ def _host(features: frozenset[str]) -> str:
     if not features:
         traits.append(platform.processor())
     return hashlib.sha256(" ".join(traits).encode()).hexdigest()[:12]
-
-
-def check_owner(path: Path) -> None:
-    """Refuses a file that others than the user may have written.
-
-    Raises:
-        ProgramError: others may write to it or to its folder.
-    """
-    if not hasattr(os, "getuid"):
-        return  # Windows keeps a user's folders to the user
-    for checked in (path, path.parent):
-        status = checked.stat()
-        if status.st_uid not in (os.getuid(), 0) or status.st_mode & 0o022:
-            raise ProgramError(
-                f"{checked} may be written by others, so it is not used (chmod go-w helps if it is "
-                "yours)"
-            )

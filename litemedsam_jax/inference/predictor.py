@@ -20,7 +20,7 @@ from litemedsam_jax.inference.encoded_image import EncodedImage
 from litemedsam_jax.inference.slice_order import OnSlice, count_slices
 from litemedsam_jax.inference.strategies import SingleMask, Strategy, parse
 from litemedsam_jax.weights import default_weights
-from litemedsam_jax.weights.load import load_model
+from litemedsam_jax.weights.load import open_model
 
 if TYPE_CHECKING:
     from litemedsam_jax.inference.slice_propagation import SliceMask
@@ -50,8 +50,8 @@ class LiteMedSAM:
         Raises:
             CheckpointError: the file is missing, broken or of another architecture.
         """
-        weights = load_model(default_weights.find() if path is None else path)
-        return cls(Engine(weights.variables, weights.config, device))
+        weights, digest = open_model(default_weights.find() if path is None else path)
+        return cls(Engine(weights.variables, weights.config, device, digest=digest))
 
     def set_image(self, image: np.ndarray) -> None:
         """Encodes an image once, for any number of `predict` calls.

@@ -11,7 +11,7 @@ import mmap
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -86,8 +86,14 @@ def write(path: Path, arrays: Mapping[str, Any], metadata: Mapping[str, str]) ->
             file.write(arrays[name].tobytes())
 
 
-def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def read(
+    path: str | Path, file: BinaryIO | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Maps any safetensors file.
+
+    Args:
+        path: Names it in messages, and is opened where there is no `file`.
+        file: The file, opened already; it may be closed afterwards.
 
     Returns:
         Name -> read-only array that lies in the mapped file; the metadata's texts.
@@ -96,7 +102,7 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         CheckpointError: The file is missing, truncated, damaged or not safetensors.
     """
     path = Path(path)
-    header, data = _open_mapped(path)
+    header, data = _open_mapped(path) if file is None else _mapped(path, file)
     metadata = _metadata(path, header)
     arrays = {}
     for name, entry in header.items():
@@ -148,11 +154,15 @@ def _open_mapped(path: Path) -> tuple[dict[str, Any], memoryview]:
     """The header and the bytes after it."""
     try:
         with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size < 8:
-                raise CheckpointError(f"{path}: an empty or truncated file, not safetensors.")
-            buffer = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            return _mapped(path, file)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}.") from error
+
+
+def _mapped(path: Path, file: BinaryIO) -> tuple[dict[str, Any], memoryview]:
+    if os.fstat(file.fileno()).st_size < 8:
+        raise CheckpointError(f"{path}: an empty or truncated file, not safetensors.")
+    buffer = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     length = int.from_bytes(buffer[:8], "little")
     if length > _MAX_HEADER or bytes(buffer[8:9]) != b"{":
         raise CheckpointError(

@@ -9,7 +9,7 @@ import pytest
 from litemedsam_jax import cli
 from litemedsam_jax.inference.predictor import LiteMedSAM
 from litemedsam_jax.weights import default_weights
-from litemedsam_jax.weights.load import load_model
+from litemedsam_jax.weights.load import load_model, open_model
 from tests.conftest import REPOSITORY
 from tests.support.fake_engine import FakeEngine
 
@@ -34,7 +34,7 @@ def test_from_a_file_to_where_they_are_found(elsewhere, published_pth, monkeypat
     read = []
     monkeypatch.setattr("litemedsam_jax.inference.predictor.Engine", lambda *a, **_: FakeEngine())
     monkeypatch.setattr(
-        "litemedsam_jax.inference.predictor.load_model", lambda p: read.append(p) or load_model(p)
+        "litemedsam_jax.inference.predictor.open_model", lambda p: read.append(p) or open_model(p)
     )
     LiteMedSAM.from_pretrained()
     assert read == [path]

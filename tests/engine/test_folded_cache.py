@@ -1,6 +1,8 @@
 """Folded weights on disk: used when they are of these weights and whole, else made anew."""
 
 import os
+import sys
+import zlib
 from pathlib import Path
 
 import jax
@@ -14,10 +16,13 @@ from litemedsam_jax.engine.folded_cache import fold_once
 from litemedsam_jax.engine.folding import fold, is_read
 from litemedsam_jax.engine.program_store import ProgramStore
 from litemedsam_jax.models.lite_medsam import init_variables
+from litemedsam_jax.weights.errors import CheckpointError
 from litemedsam_jax.weights.tree import flatten
 
 CONFIG = tiny_for_tests()
 GRID = CONFIG.image_encoder.grid_size
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
 
 
 @pytest.fixture(scope="module")
@@ -89,12 +94,55 @@ def test_exchanged_channels_make_other_weights(name, variables, store, folds):
     assert len(folds) == 2
 
 
+def test_weights_forged_to_the_same_crc_are_other_weights(variables, store):
+    """A CRC is linear: the bits of its polynomial, anywhere, leave it as it is."""
+    name = "params/image_encoder/layers_1/blocks_0/mlp/fc1/kernel"
+    forged = {**variables, name: variables[name].copy()}
+    polynomial = np.array([int(bit) for bit in f"{0x104C11DB7:b}"], np.uint8)
+    data = forged[name].reshape(-1).view(np.uint8)
+    data[64:69] ^= np.packbits(polynomial, bitorder="little")
+    assert zlib.crc32(forged[name]) == zlib.crc32(variables[name])
+    assert not np.array_equal(forged[name], variables[name])
+    fold_once(forged, GRID, store)
+    assert same(fold_once(variables, GRID, store), fold(variables, GRID))
+
+
+@posix
+def test_a_second_start_maps_whatever_the_umask(variables, store, folds):
+    before = os.umask(0o002)  # a group's members share their files: usual on some hosts
+    try:
+        fold_once(variables, GRID, store)
+        fold_once(variables, GRID, store)
+    finally:
+        os.umask(before)
+    assert len(folds) == 1
+
+
+@posix
+def test_in_a_folder_that_others_may_write_to_nothing_is_kept(variables, store):
+    folder = store.folder / "folded"
+    folder.mkdir(parents=True)
+    folder.chmod(0o775)
+    assert same(fold_once(variables, GRID, store), fold(variables, GRID))
+    assert not list(folder.iterdir())
+
+
+def test_the_digest_of_the_weights_is_taken_from_who_loaded_them(variables, store, folds):
+    def refuse():
+        raise CheckpointError("changed values")
+
+    fold_once(variables, GRID, store, lambda: "key")
+    fold_once(variables, GRID, store, lambda: "key")
+    assert len(folds) == 1 and stored(store).stem == "key"
+    with pytest.raises(CheckpointError, match="changed values"):
+        fold_once(variables, GRID, store, refuse)
+
+
 def test_what_folding_leaves_alone_is_not_kept(variables, store, folds):
     """The decoder's weights, most of all: they come from the caller, whatever lies on the disk."""
     fold_once(variables, GRID, store)
     changed = {name: array if is_read(name) else array + 1 for name, array in variables.items()}
     assert same(fold_once(changed, GRID, store), fold(changed, GRID))
-    assert len(folds) == 1
     kept = load_file(stored(store))
     assert not any("mask_decoder" in name or "neck" in name for name in kept)
 
@@ -145,5 +193,5 @@ def test_few_are_kept_the_last_used_ones(variables, store):
         fold_once(changed, GRID, store)
         (path,) = set(store.folder.rglob("*.safetensors")) - before
         os.utime(path, (number, number))
-    assert len(list(store.folder.rglob("*.safetensors"))) == folded_cache._KEPT
+    assert len(list(store.folder.rglob("*.safetensors"))) == folded_cache.KEPT
     assert path.exists()
