@@ -28,6 +28,7 @@ class Frame:
         spacing: Between columns (x) and between rows (y) in mm, or None.
         thickness: Between slices in mm, as the file says, or None.
         slope, intercept: From stored numbers to values.
+        reference: FrameOfReferenceUID, in which positions are told; empty: none.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class Frame:
     thickness: float | None
     slope: float
     intercept: float
+    reference: str = ""
 
     @property
     def name(self) -> str:
@@ -98,6 +100,7 @@ def _frames(header: Any, path: Path) -> list[Frame]:
                 next((side for side in (between, thick) if side > 0), None),
                 slope,
                 groups.number("PixelValueTransformationSequence", "RescaleIntercept", 0.0),
+                str(header.get("FrameOfReferenceUID") or ""),
             )
         )
     return result

@@ -90,6 +90,7 @@ def _demand_alike(frames: Sequence[Frame], source: Path) -> None:
     """All slices of one size, spacing and orientation, as most of them have."""
     for what, value_of, shown in (
         ("size", lambda f: f.size, lambda f: f"{f.size[0]}x{f.size[1]} pixels"),
+        ("FrameOfReferenceUID", lambda f: f.reference, lambda f: f.reference or "none"),
         (
             "PixelSpacing",
             lambda f: tuple(round(math.log(side), 3) for side in f.spacing),
@@ -119,7 +120,7 @@ def _demand_alike(frames: Sequence[Frame], source: Path) -> None:
 
 
 def _close(what: str, one: Frame, two: Frame) -> bool:
-    if what == "size":
+    if what in ("size", "FrameOfReferenceUID"):
         return False
     if what == "orientation":
         apart = np.subtract(one.orientation, two.orientation)  # type: ignore[arg-type]

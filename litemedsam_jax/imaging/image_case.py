@@ -127,7 +127,7 @@ def _read_volume(path: Path, name: str, source: Path, options: FileOptions) -> I
     from litemedsam_jax.imaging import volumes
 
     volume = volumes.read_volume(path)
-    image, notes = grey_levels(volume, path, options.intensity)
+    image, notes = grey_levels(volume, path, options.intensity, FILL_NAN_ADVICE)
     geometry = volume.geometry
     prompts = _prompts(source, path, options, image.shape[:3], geometry)
     if prompts.drawn:
@@ -198,6 +198,8 @@ def _label_maps(
 
         notes: list[str] = []
         return [label_images.read_mask(source, notes=notes)], notes
+    if file_kinds.kind_of(source) == "picture":
+        return _label_image_of_slice(source, geometry)
     from litemedsam_jax.imaging import volumes
     from litemedsam_jax.imaging.labels import outside_message, voxels_outside
 
@@ -209,6 +211,21 @@ def _label_maps(
         for layer in layers:
             outside |= voxels_outside(layer.array, layer.geometry, geometry)
     return maps, [f"{source}: {outside_message(outside)}"] if outside else []
+
+
+def _label_image_of_slice(source: Path, geometry: Geometry) -> tuple[list[np.ndarray], list[str]]:
+    """A 2D mask of a file that holds one slice (an X-ray in DICOM)."""
+    from litemedsam_jax.imaging import label_images
+
+    notes: list[str] = []
+    mask = label_images.read_mask(source, notes=notes)
+    width, height, depth = geometry.size
+    if depth > 1 or mask.shape != (height, width):
+        raise ValueError(
+            f"{source}: the mask is {mask.shape[1]}x{mask.shape[0]} pixels and its image "
+            f"{width}x{height}x{depth}; give the mask that was drawn on this image"
+        )
+    return [mask[None]], notes
 
 
 def _boxes_of_masks(
@@ -240,9 +257,9 @@ def _boxes_of_masks(
 
 
 def grey_levels(
-    volume: "Volume", path: Path, options: IntensityOptions
+    volume: "Volume", path: Path, options: IntensityOptions, advice: str = ""
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The volume as uint8, and what was guessed for it."""
+    """The volume as uint8, and what was guessed for it; advice: see `to_uint8`."""
     array = volume.array
     bytes_of_2d = volume.geometry.flat and array.dtype == np.uint8
     if array.ndim == 4 or (bytes_of_2d and options.modality == "auto"):
@@ -251,7 +268,7 @@ def grey_levels(
     if options.modality == "auto":
         options, notes = guess_intensity(volume, options)
     try:
-        return to_uint8(array, options, FILL_NAN_ADVICE), notes
+        return to_uint8(array, options, advice), notes
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

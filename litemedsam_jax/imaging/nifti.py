@@ -133,13 +133,22 @@ def _values(header: Any, size: tuple[int, int, int], data: Path, path: Path) -> 
                 at += count
             if at < wanted:
                 raise EOFError(f"{at} of {wanted} bytes of values")
-            file.read(1)  # at its end a packed file's checksum is compared
+            _check_end(file)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"{path}: is truncated or damaged ({error}); copy it again") from None
     array = content.view(dtype).reshape(size[::-1])
     if dtype == RGB:
         return content.reshape(*size[::-1], 3)
     return _scaled(array.astype(dtype.newbyteorder("="), copy=False), header)
+
+
+def _check_end(file: IO[bytes]) -> None:
+    """At its end a packed file's checksum is compared; what follows that is passed over."""
+    try:
+        file.read(1)
+    except gzip.BadGzipFile as error:
+        if "Not a gzipped" not in str(error):
+            raise
 
 
 def _scaled(array: np.ndarray, header: Any) -> np.ndarray:

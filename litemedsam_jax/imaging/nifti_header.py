@@ -17,6 +17,7 @@ RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 # Axes this far from orthogonal are rounding of the header: voxels of the grid's corner that lie
 # closer than this part of a voxel to where straight axes put them.
 _STRAIGHT = 0.5
+_MILLIMETRES = {1: 1000.0, 3: 0.001}  # of NIfTI's codes for metres and micrometres
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # between NIfTI's RAS and DICOM's LPS
 
 
@@ -96,14 +97,17 @@ def place(
     header: Any, size: tuple[int, int, int], flat: bool, path: Path
 ) -> tuple[Geometry, tuple[str, ...]]:
     """The grid, by the sform if its code is above 0, else by the qform; what is odd about it."""
+    scale = _MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1.0)
     grids: dict[str, Geometry] = {}
     faults: dict[str, str] = {}
     for form in ("sform", "qform"):
         if int(header[f"{form}_code"]) > 0:
             try:
                 affine = getattr(header, f"get_{form}")()
-                grids[form] = _grid(affine, size, flat)
-            except (ValueError, nibabel.spatialimages.HeaderDataError) as error:
+                grids[form] = _grid(np.diag([scale, scale, scale, 1]) @ affine, size, flat)
+            except nibabel.spatialimages.HeaderDataError:  # programs differ on what that means
+                faults[form] = "has negative voxel sizes beside it"
+            except ValueError as error:
                 faults[form] = str(error)
     if grids:
         names = list(grids)
@@ -119,19 +123,24 @@ def place(
         return first, tuple(notes)
     if faults:
         told = ", and ".join(f"its {form} {fault}" for form, fault in faults.items())
-        raise ValueError(
-            f"{path}: {told}, so it does not say where its voxels lie. Resample it onto straight "
-            "axes (nibabel.processing.resample_to_output, or 3D Slicer's Resample), or export it "
-            "again if its header is damaged"
+        advice = (
+            "Export it again, or take that out of its header (nibabel: image.set_sform(None), "
+            "image.set_qform(None)): its voxel sizes then count alone"
         )
-    return _unplaced(header, size, flat)
+        if any("sheared" in fault for fault in faults.values()):
+            advice = (
+                "Resample it onto straight axes first (nibabel.processing.resample_to_output, or "
+                "3D Slicer's Resample)"
+            )
+        raise ValueError(f"{path}: {told}, so it does not say where its voxels lie. {advice}")
+    return _unplaced(header, size, flat, scale)
 
 
 def _unplaced(
-    header: Any, size: tuple[int, int, int], flat: bool
+    header: Any, size: tuple[int, int, int], flat: bool, scale: float
 ) -> tuple[Geometry, tuple[str, ...]]:
     """A header with neither form: the axes start at 0, straight, as in ITK."""
-    sides = np.abs(header["pixdim"][1:4].astype(np.float64))
+    sides = np.abs(header["pixdim"][1:4].astype(np.float64)) * scale
     usable = np.isfinite(sides) & (sides > 0)
     notes = () if usable.all() else ("its header gives no voxel size; taken as 1 mm",)
     x, y, z = np.where(usable, sides, 1.0).tolist()
@@ -146,6 +155,9 @@ def _grid(affine: np.ndarray, size: tuple[int, int, int], flat: bool) -> Geometr
         raise ValueError("holds NaN or infinity")
     lps = _LPS @ affine
     axes = lps[:3, :3]
+    if size[2] == 1 and not axes[:, 2].any():  # a 2D image's header need not say
+        normal = np.cross(axes[:, 0], axes[:, 1])
+        axes[:, 2] = normal / max(float(np.linalg.norm(normal)), 1e-9)
     spacing = np.linalg.norm(axes, axis=0)
     if spacing.min() < 1e-6:
         raise ValueError("gives voxels of 0 mm")

@@ -73,6 +73,7 @@ def test_a_slice_shifted_sideways_is_named(tmp_path, stored, last):
         ),
         ("ImagePositionPatient", None, r"IM0005\.dcm: does not say where it lies"),
         ("ImageOrientationPatient", [1, 0, 0, 1, 0, 0], r"IM0005\.dcm: its ImageOrientation"),
+        ("FrameOfReferenceUID", "1.2.3", r"IM0005\.dcm: has another FrameOfReferenceUID"),
         ("RescaleSlope", 0, r"IM0005\.dcm: its RescaleSlope is 0"),
         ("SeriesInstanceUID", "1.2.3", r"holds 2 DICOM series \(CT 1: 7"),
     ],

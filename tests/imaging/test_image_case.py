@@ -101,3 +101,19 @@ def test_a_dicom_seg_is_written_for_a_single_file(tmp_path, anatomy):
     with pytest.raises(CaseError, match="would replace the image"):
         write_labels(image, np.ones((40, 30), np.uint8), tmp_path, dicom_seg=True)
     assert (tmp_path / "x.dcm").read_bytes() == before
+
+
+def test_a_png_mask_gives_boxes_of_an_x_ray(tmp_path, anatomy):
+    import cv2
+
+    dicom_series.write(
+        [dicom_series.data_set((anatomy[5] + 1000).astype(np.uint16))], tmp_path, "x.dcm"
+    )
+    mask = np.zeros((40, 30), np.uint8)
+    mask[10:20, 8:18] = 255
+    cv2.imwrite(str(tmp_path / "x_mask.png"), mask)
+    image = read_image_case(tmp_path / "x.dcm", FileOptions(tmp_path / "x_mask.png"))
+    assert image.case.boxes.tolist() == [[8, 10, 17, 19]]
+    cv2.imwrite(str(tmp_path / "x_mask.png"), mask[:30])
+    with pytest.raises(CaseError, match="30x30 pixels and its image 30x40x1"):
+        read_image_case(tmp_path / "x.dcm", FileOptions(tmp_path / "x_mask.png"))

@@ -224,6 +224,26 @@ def test_scaled_complex_and_coloured_values(tmp_path, values):
     np.testing.assert_array_equal(read_volume(tmp_path / "again.nii.gz").array, found.array)
 
 
+def test_metres_and_negative_voxel_sizes(tmp_path, values):
+    image = _image(values, sform=0, qform=1)
+    image.header.set_xyzt_units("meter")
+    image.to_filename(tmp_path / "m.nii")
+    geometry = read_volume(tmp_path / "m.nii").geometry
+    assert geometry.spacing == pytest.approx((1000, 1250, 5000))
+    np.testing.assert_allclose(geometry.origin, (-42000, -27000, 3000), rtol=1e-6)
+    _image(values, sform=0, qform=1).to_filename(tmp_path / "n.nii")
+    _with_field(tmp_path / "n.nii", "pixdim", [1, -1, 1.25, 5, 0, 0, 0, 0])
+    with pytest.raises(ValueError, match="its qform has negative voxel sizes"):
+        read_volume(tmp_path / "n.nii")  # nibabel refuses it, ITK flips an axis
+
+
+def test_what_follows_a_packed_file_is_passed_over(tmp_path, values):
+    _image(values).to_filename(tmp_path / "x.nii.gz")
+    with (tmp_path / "x.nii.gz").open("ab") as file:
+        file.write(b"trailing words")
+    np.testing.assert_array_equal(read_volume(tmp_path / "x.nii.gz").array, values.T)
+
+
 def test_a_damaged_packed_file_is_refused(tmp_path, values):
     _image(values).to_filename(tmp_path / "x.nii.gz")
     data = bytearray((tmp_path / "x.nii.gz").read_bytes())
