@@ -1,4 +1,4 @@
-"""Boxes read from JSON and CSV, in voxels or millimetres."""
+"""Boxes read from JSON and CSV, in voxels or millimetres; the JSON of annotation programs too."""
 
 import csv
 import json
@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from litemedsam_jax.imaging.annotation_files import boxes_of_annotations, names_of_case
+from litemedsam_jax.imaging.errors import CaseError
 from litemedsam_jax.imaging.geometry import Geometry
 from litemedsam_jax.imaging.slice_box_files import entries_of_rows, prompts_of_entries
 from litemedsam_jax.imaging.slice_prompt import AXES, SlicePrompt
@@ -20,15 +22,27 @@ _SOLID = ("x_min", "y_min", "z_min", "x_max", "y_max", "z_max")
 def read_boxes(
     path: str | Path, case: str, geometry: Geometry | None, units: str | None = None
 ) -> np.ndarray:
-    """The boxes of one case from a JSON or CSV file, as voxel indices (N, 4) or (N, 6), float64.
+    """The boxes of one case from a JSON or CSV file.
 
-    JSON: a list of boxes, or {"units": ..., "boxes": [...]}, or a mapping from case names to
-    either. CSV: columns x_min, y_min, (z_min,) x_max, y_max, (z_max), and optionally case, units.
-    units: `voxel` (indices from 0, inclusive), `mm` (LPS, as in DICOM and SimpleITK) or `mm-ras`
-    (as NIfTI and 3D Slicer show them); the file's own word counts before the argument. geometry:
-    needed for millimetres. Raises ValueError that says what is wrong.
+    JSON: a list of boxes, or {"units": ..., "boxes": [...]}, or a mapping from case names (or
+    files' names: `x.png`) to either; or a file of labelme, 3D Slicer or COCO, see
+    `annotation_files`. CSV: columns x_min, y_min, (z_min,) x_max, y_max, (z_max), and optionally
+    case, units.
+
+    Args:
+        path: JSON or CSV.
+        case: whose boxes they are.
+        geometry: of the volume, needed for millimetres; None for 2D images.
+        units: `voxel` (indices from 0, inclusive), `mm` (LPS, as in DICOM and SimpleITK) or
+            `mm-ras` (as NIfTI and 3D Slicer show them), of a file that names none.
+
+    Returns:
+        Voxel indices (N, 4) or (N, 6), float64.
+
+    Raises:
+        ValueError: what is wrong with the file; names it.
     """
-    rows, chosen = _read(Path(path), case, units)
+    rows, chosen = _read(Path(path), case, geometry, units)
     return _boxes(Path(path), case, rows, geometry, chosen)
 
 
@@ -54,7 +68,7 @@ def read_prompts(
         ValueError: the file cannot be read or an entry is not understood.
     """
     path = Path(path)
-    rows, chosen = _read(path, case, units)
+    rows, chosen = _read(path, case, geometry, units)
     drawn = isinstance(rows, list) and any(isinstance(row, Mapping) for row in rows)
     if not drawn:
         return _boxes(path, case, rows, geometry, chosen)
@@ -64,11 +78,13 @@ def read_prompts(
         raise ValueError(f"{path}: {error}") from None
 
 
-def _read(path: Path, case: str, units: str | None) -> tuple[Any, str]:
-    reader = {".json": _from_json, ".csv": _from_csv}.get(path.suffix.lower())
-    if reader is None:
+def _read(path: Path, case: str, geometry: Geometry | None, units: str | None) -> tuple[Any, str]:
+    if path.suffix.lower() == ".json":
+        rows, own_units = _from_json(path, case, geometry)
+    elif path.suffix.lower() == ".csv":
+        rows, own_units = _from_csv(path, case)
+    else:
         raise ValueError(f"{path}: boxes are read from .json, .csv or a label file")
-    rows, own_units = reader(path, case)
     chosen = own_units or units or "voxel"
     if chosen not in UNITS:
         raise ValueError(f"{path}: units '{chosen}'; expected one of {', '.join(UNITS)}")
@@ -84,6 +100,13 @@ def _boxes(path: Path, case: str, rows: Any, geometry: Geometry | None, chosen: 
         raise ValueError(
             f"{path}: the boxes of {case} must be rows of 4 numbers ({', '.join(_FLAT)}) or of 6 "
             f"({', '.join(_SOLID)})"
+        )
+    half = boxes.shape[1] // 2
+    if (flat := (boxes[:, :2] == boxes[:, half : half + 2]).any(axis=1)).any():
+        index = int(np.flatnonzero(flat)[0])
+        raise ValueError(
+            f"{path}: box {index + 1} of {case}, {boxes[index].tolist()}, has no area; expected "
+            "x_min below x_max and y_min below y_max (of one point a box must be made)"
         )
     if chosen == "voxel":
         return boxes
@@ -103,20 +126,33 @@ def _to_voxels(boxes: np.ndarray, geometry: Geometry, ras: bool) -> np.ndarray:
     return np.round(np.concatenate([indices.min(1), indices.max(1)], axis=1))
 
 
-def _from_json(path: Path, case: str) -> tuple[Any, str | None]:
+def _from_json(path: Path, case: str, geometry: Geometry | None) -> tuple[Any, str | None]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))  # Windows adds a mark
     except (ValueError, RecursionError) as error:  # UTF-8, JSON, giant numbers, deep nests
         raise ValueError(f"{path}: is not valid JSON ({error})") from None
+    try:
+        boxes = boxes_of_annotations(content, case, geometry)
+    except CaseError as error:
+        raise ValueError(f"{path}: {error}") from None
+    if boxes is not None:
+        return boxes, "voxel"
     units = content.get("units") if isinstance(content, Mapping) else None
     if isinstance(content, Mapping) and "boxes" not in content:
-        if case not in content:
-            known = ", ".join(list(map(str, content))[:3]) or "nothing"
-            raise ValueError(f"{path}: has no entry for {case} (it has {known} ...)")
-        content = content[case]
+        content = content[_own_name(path, list(map(str, content)), case, "entry", "entries")]
     if isinstance(content, Mapping):
         return content.get("boxes"), content.get("units", units)
     return content, units
+
+
+def _own_name(path: Path, names: list[str], case: str, one: str, many: str) -> str:
+    """The one of the names that means the case."""
+    matches = names_of_case(names, case)
+    if len(matches) == 1:
+        return matches[0]
+    known = ", ".join((matches or names)[:3]) or "nothing"
+    count = f"{len(matches)} {many}" if matches else f"no {one}"
+    raise ValueError(f"{path}: has {count} for {case} (it has {known} ...)")
 
 
 def _from_csv(path: Path, case: str) -> tuple[list[Any], str | None]:
@@ -132,7 +168,9 @@ def _from_csv(path: Path, case: str) -> tuple[list[Any], str | None]:
     if missing and not drawn:
         raise ValueError(f"{path}: lacks the column {missing[0]}; expected {', '.join(names)}")
     if "case" in columns:
-        rows = [row for row in rows if (row["case"] or "").strip() == case]
+        named = [((row["case"] or "").strip(), row) for row in rows]
+        own = _own_name(path, list(dict.fromkeys(name for name, _ in named)), case, "row", "rows")
+        rows = [row for name, row in named if name == own]
     if not rows:
         raise ValueError(f"{path}: has no row for {case}")
     units = {(row.get("units") or "").strip() for row in rows} - {""}

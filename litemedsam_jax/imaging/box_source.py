@@ -22,7 +22,7 @@ def find_boxes(image: Path, source: Path) -> Path:
     stems = [stem] + [stem.removesuffix(e) for e in _IMAGE_ENDINGS if stem.endswith(e)]
     wanted = {s + ending for s in stems for ending in _MASK_ENDINGS}
     known = (*file_kinds.VOLUME_SUFFIXES, *file_kinds.PICTURE_SUFFIXES)
-    suffixes = (".json", ".csv", ".dcm", *known)
+    suffixes = (".mrk.json", ".json", ".csv", ".dcm", *known)
     fitting = sorted(
         file
         for file in source.iterdir()

@@ -25,13 +25,14 @@ def fit_boxes(boxes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         The boxes, fitted, in their order.
 
     Raises:
-        CaseError: a box lies wholly outside.
+        CaseError: a box lies wholly outside, or the boxes fit the image with its axes swapped.
     """
     axes = boxes.shape[1] // 2
     low, high = boxes[:, :axes], boxes[:, axes:]
     ordered = np.concatenate([np.minimum(low, high), np.maximum(low, high)], axis=1)
     limits = np.array([shape[-1], shape[-2], *(length - 1 for length in shape[:-2])] * 2)
     fitted = np.clip(ordered, 0, limits)
+    _refuse_swapped_axes(ordered, shape)
     outside = (ordered[:, axes:] < 0).any(1) | (ordered[:, :axes] > limits[:axes]).any(1)
     if outside.any():
         index = int(np.flatnonzero(outside)[0])
@@ -42,6 +43,22 @@ def fit_boxes(boxes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     if axes == 3:
         fitted[:, [2, 5]] = np.rint(fitted[:, [2, 5]])
     return fitted
+
+
+def _refuse_swapped_axes(ordered: np.ndarray, shape: tuple[int, ...]) -> None:
+    """Boxes that reach far out of the image, but fit it with its axes in another order."""
+    high = ordered[:, len(shape) :].max(axis=0, initial=0)
+    if (high <= 1.1 * np.array(shape[::-1])).all():  # a box may reach out by a little
+        return
+    orders = [shape[::-1]] if len(shape) == 2 else [shape[::-1], (shape[2], *shape[:2])]
+    for other in orders:
+        if (high <= other[::-1]).all():
+            expected = "(H, W)" if len(shape) == 2 else "(D, H, W)"
+            raise CaseError(
+                f"the boxes reach to {high.tolist()} ({'x, y' if len(shape) == 2 else 'x, y, z'}), "
+                f"far out of the image of shape {shape}, but fit one of shape {other}: axes are "
+                f"swapped, of the image (expected {expected}) or of the boxes"
+            )
 
 
 def to_pixel_centres(boxes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -128,6 +128,7 @@ def make_case(
         gts = _check_labels(gts)
         volume = gts.ndim == 3
     image = _check_image(image, volume)
+    _refuse_constant(image)
     if boxes is not None:
         fitted = fit_boxes(boxes, image.shape[: 3 if volume else 2])
         if changed := int((fitted != boxes).any(1).sum()):
@@ -135,6 +136,8 @@ def make_case(
                 f"{changed} of {len(boxes)} boxes had swapped corners or reached out of the image; "
                 "they were put in order and clipped"
             )
+        if flat := int(_without_area(fitted).sum()):
+            corrected.append(f"{flat} of {len(boxes)} boxes are a single row or column of pixels")
         boxes = fitted
     fitted_prompts = tuple(fit_prompt(prompt, image.shape[:3]) for prompt in slice_prompts)
     if gts is not None and volume and gts.shape != image.shape[:3]:
@@ -145,11 +148,15 @@ def make_case(
 
 
 def _check_image(image: np.ndarray, volume: bool) -> np.ndarray:
+    if image.ndim == (4 if volume else 3) and image.shape[-1] == 1:
+        image = image[..., 0]  # grey with an axis for its one channel
     colour = image.ndim == (4 if volume else 3)
     expected = "(D, H, W) or (D, H, W, 3)" if volume else "(H, W, 3) or (H, W)"
     if image.ndim not in ((3, 4) if volume else (2, 3)) or (colour and image.shape[-1] != 3):
         kind = "volumes (boxes of 6 numbers)" if volume else "images (boxes of 4 numbers)"
-        raise CaseError(f"imgs has shape {image.shape}; {kind} have {expected}")
+        raise CaseError(
+            f"imgs has shape {image.shape}; {kind} have {expected}{_shape_advice(image.shape)}"
+        )
     if 0 in image.shape:
         raise CaseError(f"imgs has shape {image.shape}, which holds nothing")
     if image.dtype == bool:
@@ -168,6 +175,34 @@ def _check_image(image: np.ndarray, volume: bool) -> np.ndarray:
     return image
 
 
+def _shape_advice(shape: tuple[int, ...]) -> str:
+    if len(shape) < 3:
+        return ""
+    if shape[-1] == 4:
+        return ": drop the alpha channel, imgs[..., :3]"
+    if shape[0] == 3 or (len(shape) == 4 and shape[1] == 3):
+        axis = 0 if shape[0] == 3 else 1
+        return f": channels come last, numpy.moveaxis(imgs, {axis}, -1)"
+    if shape[0] == 1:
+        return ": leave out the first axis, imgs[0], or give boxes of 6 numbers"
+    return ""
+
+
+def _refuse_constant(image: np.ndarray) -> None:
+    first = image.reshape(-1)[0]
+    if not any((part != first).any() for part in image):  # mostly the first part differs
+        raise CaseError(
+            f"the image is {first} everywhere, so there is nothing to find in it; check the file, "
+            "or the window and the modality by which it became 0 to 255"
+        )
+
+
+def _without_area(boxes: np.ndarray) -> np.ndarray:
+    """Which boxes (N, 4) or (N, 6) have no width or no height; (N,) bool."""
+    half = boxes.shape[1] // 2
+    return (boxes[:, :2] == boxes[:, half : half + 2]).any(axis=1)
+
+
 def _check_box_shape(boxes: np.ndarray) -> np.ndarray:
     if boxes.dtype.kind not in "iuf":
         raise CaseError(f"boxes has values of type {boxes.dtype}; expected numbers")
@@ -182,6 +217,11 @@ def _check_box_shape(boxes: np.ndarray) -> np.ndarray:
         )
     if not np.isfinite(boxes).all():
         raise CaseError("boxes holds NaN or infinity; expected pixel coordinates")
+    if boxes.min() >= 0 and boxes.max() <= 1 and (boxes % 1 != 0).any():
+        raise CaseError(
+            "boxes lie between 0 and 1, fractions of the image's size (normalised); expected pixel "
+            "coordinates: multiply x by its width and y by its height"
+        )
     if len(boxes) > np.iinfo(np.uint16).max:
         raise CaseError(f"there are {len(boxes)} boxes; labels end at 65535")
     return boxes
@@ -190,6 +230,8 @@ def _check_box_shape(boxes: np.ndarray) -> np.ndarray:
 def _check_labels(gts: np.ndarray) -> np.ndarray:
     if gts.dtype == bool:
         gts = gts.astype(np.uint8)
+    if gts.ndim in (3, 4) and gts.shape[-1] == 1:
+        gts = gts[..., 0]  # as of images
     if gts.dtype.kind not in "iu" or gts.ndim not in (2, 3) or 0 in gts.shape:
         raise CaseError(
             f"gts has type {gts.dtype} and shape {gts.shape}; expected whole numbers, (H, W) for "

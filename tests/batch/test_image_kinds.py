@@ -11,6 +11,8 @@ from litemedsam_jax.cli import main
 from litemedsam_jax.imaging import box_source, volumes
 from litemedsam_jax.inference.predictor import LiteMedSAM
 
+SHADES = np.arange(40 * 50 * 3, dtype=np.uint8).reshape(40, 50, 3)
+
 
 class _Filler:
     """Fills every box, so that what comes out can be foretold."""
@@ -90,12 +92,12 @@ def test_a_volume_s_overlay_scrolls_on_request(tmp_path, oblique, anatomy):
 def test_a_folder_of_pictures_with_boxes_in_one_table(tmp_path, capsys):
     (tmp_path / "in").mkdir()
     for name in ("a.png", "b.jpg", "c.tif", "d.png"):
-        cv2.imwrite(str(tmp_path / "in" / name), np.full((40, 50, 3), 99, np.uint8))
+        cv2.imwrite(str(tmp_path / "in" / name), SHADES)
     rows = "".join(f"{name},5,6,20,30\n" for name in "abc")
     (tmp_path / "boxes.csv").write_text(f"case,x_min,y_min,x_max,y_max\n{rows}")
     np.savez(
         tmp_path / "in/e.npz",
-        imgs=np.full((40, 50, 3), 9, np.uint8),
+        imgs=SHADES,
         boxes=np.array([[1, 2, 10, 20]]),
     )
     assert _segment(tmp_path / "in", tmp_path / "out", tmp_path / "boxes.csv") == 1
@@ -137,7 +139,7 @@ def test_faults_are_told_and_nothing_is_overwritten(tmp_path, oblique, anatomy, 
 def test_a_picture_beside_npz_cases_is_no_case_without_boxes_for_it(tmp_path):
     (tmp_path / "in").mkdir()
     cv2.imwrite(str(tmp_path / "in/preview.png"), np.zeros((5, 5), np.uint8))
-    box, image = np.array([[1, 2, 10, 20]]), np.full((40, 50, 3), 9, np.uint8)
+    box, image = np.array([[1, 2, 10, 20]]), SHADES
     np.savez(tmp_path / "in/e.npz", imgs=image, boxes=box)
     assert main(["segment", "-i", f"{tmp_path}/in", "-o", f"{tmp_path}/out"]) == 0
 

@@ -75,3 +75,37 @@ def test_unusable_box_files_are_told(tmp_path, name, text, words):
     (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=words):
         read_boxes(tmp_path / name, "x", _TURNED)
+
+
+def _written(tmp_path, content: bytes, name="boxes.json"):
+    (tmp_path / name).write_bytes(content)
+    return tmp_path / name
+
+
+def test_a_mark_of_byte_order_and_names_of_files(tmp_path):
+    path = _written(tmp_path, b"\xef\xbb\xbf" + json.dumps({"x.png": [[1, 2, 3, 4]]}).encode())
+    np.testing.assert_array_equal(read_boxes(path, "x", None), [[1, 2, 3, 4]])
+    path = _written(tmp_path, HEADER + b"imgs/x.png,1,2,3,4\ny.png,0,0,9,9\n", "boxes.csv")
+    np.testing.assert_array_equal(read_boxes(path, "x", None), [[1, 2, 3, 4]])
+    path = _written(tmp_path, json.dumps({"x.png": [[1, 2, 3, 4]], "x": [[5, 6, 7, 8]]}).encode())
+    np.testing.assert_array_equal(read_boxes(path, "x", None), [[5, 6, 7, 8]])  # its very name
+
+
+def test_of_two_entries_for_a_case_none_is_taken(tmp_path):
+    boxes = {"x.png": [[1, 2, 3, 4]], "x.jpg": [[5, 6, 7, 8]]}
+    with pytest.raises(ValueError, match="2 entries") as caught:
+        read_boxes(_written(tmp_path, json.dumps(boxes).encode()), "x", None)
+    assert "x.png, x.jpg" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "box", [[1, 2, 1, 4], [1, 2, 3, 2], [5, 5, 5, 5], [1, 2, 0, 1, 4, 3], [1, 2, 0, 3, 2, 3]]
+)
+def test_a_typed_box_without_area_is_refused(tmp_path, box):
+    with pytest.raises(ValueError, match=r"box 1 of x.*has no area"):
+        read_boxes(_written(tmp_path, json.dumps([box]).encode()), "x", None)
+
+
+def test_a_box_on_one_slice_has_an_area(tmp_path):
+    path = _written(tmp_path, b"[[1, 2, 7, 3, 4, 7]]")
+    np.testing.assert_array_equal(read_boxes(path, "x", None), [[1, 2, 7, 3, 4, 7]])

@@ -110,3 +110,18 @@ def test_labels_as_prompts(tmp_path):
     case = read_case(path, "gt")
     assert case.boxes is None and case.gts is not None and not case.is_volume
     assert case.gts.dtype == np.uint16
+
+
+def test_grey_may_have_an_axis_for_its_one_channel(tmp_path):
+    case = read_case(write(tmp_path / "a.npz", imgs=GREY[..., None], boxes=BOX))
+    np.testing.assert_array_equal(case.image, GREY)
+    case = make_case("a", VOLUME[..., None], boxes=BOX_3D)
+    np.testing.assert_array_equal(case.image, VOLUME)
+    case = make_case("a", GREY[..., None], gts=(GREY[..., None] > 9))
+    assert not case.is_volume and case.image.shape == (30, 40)
+
+
+def test_boxes_of_one_row_of_pixels_are_warned_of():
+    case = make_case("a", GREY, boxes=np.array([[3, 4, 20, 4], [3, 4, 20, 25]]))
+    assert case.warnings == ("1 of 2 boxes are a single row or column of pixels",)
+    assert make_case("a", VOLUME, boxes=np.array([[3, 4, 2, 20, 25, 2]])).warnings == ()

@@ -28,5 +28,9 @@ def many_boxes(rng: Random) -> bytes:
     boxes = rng.integers(0, 60, (10_000, 4))
     gts = np.zeros((64, 64), np.uint8)
     return zipped(
-        {"imgs.npy": npy(np.ones((64, 64), np.uint8)), "boxes.npy": npy(boxes), "gts.npy": npy(gts)}
+        {
+            "imgs.npy": npy(rng.integers(0, 256, (64, 64), np.uint8)),
+            "boxes.npy": npy(boxes),
+            "gts.npy": npy(gts),
+        }
     )
