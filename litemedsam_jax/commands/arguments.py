@@ -1,4 +1,4 @@
-"""What several commands share: arguments, the files of a folder, how faults are told."""
+"""What several commands share: arguments, the files of a folder, how faults are reported."""
 
 import argparse
 import sys

@@ -18,7 +18,8 @@ The scores are those of the CVPR 2024 challenge, so that they compare with publi
 definitions have known faults (2D NSD counts area, 3D NSD uses the spacing in the wrong order, NSD
 is 0 below a DSC of 0.2, a gap in the labels loses the case); --corrected mends them.
 
-Exit status: 0 all cases scored; 1 some could not be (each is told in one line); 2 nothing to do.
+Exit status: 0 all cases scored; 1 some could not be (each is reported in one line);
+2 nothing to do.
 """
 
 
@@ -54,9 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--per-label", type=Path, metavar="FILE", help="also a CSV with a row per case and label")
     add("--summary", type=Path, metavar="FILE", help="also the summary by modality as CSV")
-    add(
-        "--plot", type=Path, metavar="FILE", help="also the summary as a picture (.png, .svg, .pdf)"
-    )
+    add("--plot", type=Path, metavar="FILE", help="also the summary as an image (.png, .svg, .pdf)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,14 +7,14 @@ from litemedsam_jax.commands.arguments import npz_files, refuse, tell_failures
 
 DESCRIPTION = """\
 Writes masks (npz with `segs` or `gts`) as label files: volumes as NIfTI, NRRD or MHA on the grid of
-the image that the case was prepared from, pictures as PNG.
+the image that the case was prepared from, 2D images as PNG.
 
   litemedsam export segs -i data/imgs -o labels
 
 Cases that `litemedsam prepare` wrote carry origin, direction, spacing and each box's label; from
 others the volume starts at 0, with the case's spacing, and mask k is label k.
 
-Exit status: 0 all done; 1 some failed (each is told in one line); 2 nothing to do.
+Exit status: 0 all done; 1 some failed (each is reported in one line); 2 nothing to do.
 """
 
 

@@ -14,7 +14,7 @@ Writes training npz (imgs, gts) as npy slices: NPY/imgs/<case>-<slice>.npy and N
 
 Sub-folders are searched too. uint8 takes a 24th of the reference's float64 and trains the same.
 
-Exit status: 0 all done; 1 some failed (each is told in one line); 2 nothing to do.
+Exit status: 0 all done; 1 some failed (each is reported in one line); 2 nothing to do.
 """
 
 

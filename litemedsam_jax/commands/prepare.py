@@ -21,7 +21,7 @@ Cases go to DATA/imgs and DATA/gts: `infer.py -i DATA/imgs` segments them, `lite
 -g DATA/gts` scores the result. Training npz go to DATA/MedSAM_train and DATA/MedSAM_test.
 -img_path and -gt_path are folders whose files are paired by name, or one image and its mask.
 
-Exit status: 0 all done; 1 some failed (each is told in one line); 2 nothing could start.
+Exit status: 0 all done; 1 some failed (each is reported in one line); 2 nothing could start.
 """
 
 _VOLUMES = """\
@@ -34,7 +34,7 @@ or cropped version of the image's grid: it is put in place by the headers.
 """
 
 _IMAGES = """\
-Pictures: PNG, JPEG, TIFF, BMP; 8 or 16 bit, grey, colour or palette. A mask is a label picture
+2D images: PNG, JPEG, TIFF, BMP; 8 or 16 bit, grey, colour or palette. A mask is a label image
 (grey or palette numbers; white on black; a colour a label), or with --masks objects one file an
 object (MASKS/<case>/*.png, or MASKS/<case>_*.png).
 
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--masks",
         choices=("label", "objects"),
         default="label",
-        help="one label picture a case, or one file an object (default: %(default)s)",
+        help="one label image a case, or one file an object (default: %(default)s)",
     )
     images.add_argument(
         "--fill-outlines", action="store_true", help="masks are drawn contours: fill them"

@@ -19,7 +19,7 @@ Segments every case (npz) of a folder inside its boxes.
 
   python infer.py -i demo/imgs -o demo/segs
 
-A case holds `imgs` and `boxes`: a picture (H, W, 3) or (H, W) with boxes (N, 4) as
+A case holds `imgs` and `boxes`: a 2D image (H, W, 3) or (H, W) with boxes (N, 4) as
 x_min, y_min, x_max, y_max, or a volume (D, H, W) with boxes (N, 6) as
 x_min, y_min, z_min, x_max, y_max, z_max, all inclusive pixel indices.
 The output has the case's name and holds `segs`, in which box k writes the label k.
@@ -35,7 +35,7 @@ a JSON ([[x_min, y_min, z_min, x_max, y_max, z_max], ...], or {"units": "mm", "b
 CSV with such columns (and case, units), a mask whose labels are boxed, or a folder of these named
 as the images. The output has the input's name, kind and grid; a mask's labels are kept.
 
-Exit status: 0 all cases done; 1 some failed (each is told in one line); 2 nothing could start.
+Exit status: 0 all cases done; 1 some failed (each is reported in one line); 2 nothing could start.
 """
 
 
@@ -81,14 +81,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     existing.add_argument(
         "--skip-existing", action="store_true", help="leave cases whose output exists"
     )
-    add("--overlay", type=Path, metavar="DIR", help="also write a picture (PNG) of every result")
+    add("--overlay", type=Path, metavar="DIR", help="also write an overlay (PNG) of every result")
     add(
         "--overlay-format",
         choices=("png", "gif", "mp4"),
         default="png",
         help="gif and mp4 scroll through a volume's slices (default: %(default)s)",
     )
-    add("--save_overlay", action="store_true", help="the reference's way to ask for pictures")
+    add("--save_overlay", action="store_true", help="the reference's way to ask for overlays")
     add(
         "-png_save_dir",
         type=Path,
@@ -236,8 +236,8 @@ def run(args: argparse.Namespace) -> int:
         raise  # `infer.py ... | head`: nobody reads what is printed
     except OSError as error:
         named = error.filename is not None and error.strerror is not None
-        told = f"{error.filename}: {error.strerror}" if named else error.strerror or str(error)
-        print(f"litemedsam segment: {told}", file=sys.stderr)
+        message = f"{error.filename}: {error.strerror}" if named else error.strerror or str(error)
+        print(f"litemedsam segment: {message}", file=sys.stderr)
         return 2
     except (ValueError, CheckpointError) as error:
         print(f"litemedsam segment: {error}", file=sys.stderr)

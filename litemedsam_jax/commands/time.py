@@ -20,7 +20,7 @@ from its start to its exit.
 Writes the masks to OUT and OUT/running_time.csv (CaseName, RunningTime), a row as soon as a case is
 done. The image must find a case in /workspace/inputs and write to /workspace/outputs.
 
-Exit status: 0 all cases ran; 1 some failed (each is told in one line); 2 nothing could start.
+Exit status: 0 all cases ran; 1 some failed (each is reported in one line); 2 nothing could start.
 """
 
 

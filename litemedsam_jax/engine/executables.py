@@ -24,7 +24,8 @@ class LoadedExecutable(Protocol):
 
     runtime: Any
 
-    def __call__(self, parameters: list, *inputs: np.ndarray) -> list[np.ndarray]: ...
+    def __call__(self, parameters: list, *inputs: np.ndarray) -> list[np.ndarray]:
+        """Runs it."""
 
 
 class Runtime(Protocol):
@@ -46,6 +47,7 @@ class Once(Generic[Result]):
         self._error: Exception | None = None
 
     def __call__(self) -> Result:
+        """The result, computed at the first call; raises what computing it raised."""
         with self._lock:
             if self._error is not None:
                 raise self._error

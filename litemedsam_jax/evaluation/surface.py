@@ -91,8 +91,14 @@ class _Search:
         scale: np.ndarray,
         limit: float,
     ):
-        """steps: differences of positions and their lengths, ascending, the first one zero.
-        scale: mm a step along each axis of the lattice."""
+        """Prepares a search.
+
+        Args:
+            lattice: Where the positions lie.
+            steps: Differences of positions and their lengths, ascending, the first one zero.
+            scale: mm a step along each axis of the lattice.
+            limit: Length beyond which nothing is searched.
+        """
         self.lattice, self.steps, self.scale, self.limit = lattice, steps, scale, limit
         self.marked = np.zeros(lattice.size, bool)
 

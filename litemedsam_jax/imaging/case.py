@@ -41,6 +41,7 @@ class Case:
 
     @property
     def is_volume(self) -> bool:
+        """Whether the case has slices; boxes decide, else ground truth."""
         if self.boxes is not None:
             return self.boxes.shape[1] == 6
         if self.slice_prompts:

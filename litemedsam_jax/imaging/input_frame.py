@@ -24,14 +24,17 @@ class Frame:
 
     @property
     def scale(self) -> float:
+        """Pixels of the input square for one of the image."""
         return self.size / max(self.height, self.width)
 
     @property
     def inner_height(self) -> int:
+        """Rows of the input square that the image takes."""
         return max(1, int(self.height * self.scale + 0.5))
 
     @property
     def inner_width(self) -> int:
+        """Columns of the input square that the image takes."""
         return max(1, int(self.width * self.scale + 0.5))
 
 
@@ -57,6 +60,7 @@ def to_input(image: np.ndarray, frame: Frame) -> np.ndarray:
     Args:
         image: (H, W, 3) or grey (H, W). uint8, uint16, int16, float32 or float64, as which
             OpenCV resizes it (integers are rounded); other types are widened first.
+        frame: of that image.
 
     Returns:
         (256, 256, 3) float32.
@@ -92,9 +96,10 @@ def edges_to_input(boxes: np.ndarray, frame: Frame) -> np.ndarray:
 
 
 def widened(boxes: np.ndarray, margin: float | np.ndarray) -> np.ndarray:
-    """Boxes (..., 4) of the input frame, each side moved outwards, within the square; float32.
+    """Boxes of the input frame, each side moved outwards, within the square; float32.
 
     Args:
+        boxes: (..., 4), x_min, y_min, x_max, y_max.
         margin: pixels, one for all boxes or one each.
     """
     sides = np.asarray(margin)[..., None] * np.array([-1, -1, 1, 1])
@@ -117,6 +122,7 @@ def mask_from_logits(logits: np.ndarray, frame: Frame) -> Region:
 
     Args:
         logits: (256, 256) float32.
+        frame: of the image.
     """
     logits = logits[: frame.inner_height, : frame.inner_width]
     positive = np.asarray(logits > 0)

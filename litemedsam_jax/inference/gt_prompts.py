@@ -23,7 +23,9 @@ def segment_by_labels(
     """Segments each label of `gts` from the box around it, slice by slice.
 
     Args:
-        image: (H, W, 3), (H, W), (D, H, W) or (D, H, W, 3). gts: (H, W) or (D, H, W), labels.
+        model: with the weights to measure.
+        image: (H, W, 3), (H, W), (D, H, W) or (D, H, W, 3).
+        gts: (H, W) or (D, H, W), labels.
         shift: pixels of the 256x256 frame by which each side of a box is moved outwards.
         on_slice: called with the number of a volume's slices that are done, and of all.
 

@@ -82,8 +82,9 @@ class LiteMedSAM:
 
         Args:
             boxes: (N, 4) or (4,), x_min, y_min, x_max, y_max, inclusive.
-            points: (N, P, 2), x, y, with point_labels (N, P): 1 inside, 0 outside. The published
-                weights were trained on boxes alone; expect little of points.
+            points: (N, P, 2), x, y. The published weights were trained on boxes alone; expect
+                little of points.
+            point_labels: (N, P), of the points: 1 inside, 0 outside.
             mask_logits: (N, 256, 256), an earlier call's logits.
             multimask: three masks a prompt, from which the IoU may choose.
 

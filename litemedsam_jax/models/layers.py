@@ -201,9 +201,13 @@ def attend(q: Array, k: Array, v: Array, scale: float, bias: Array | None = None
     """softmax(q·kᵀ·scale + bias)·v, the softmax in float32.
 
     Args:
-        q: (..., L, d). k, v: (..., S, d), with the same leading axes: plain batched products are
-            what XLA's CPU does fast; an einsum with heads in the middle runs ten times slower.
+        q: (..., L, d).
+        k: (..., S, d), with the same leading axes: plain batched products are what XLA's CPU does
+            fast; an einsum with heads in the middle runs ten times slower.
+        v: (..., S, d).
+        scale: of the logits.
         bias: broadcasts to (..., L, S).
+
     Returns:
         (..., L, d).
     """
@@ -222,10 +226,13 @@ def attend_transposed(
     the operands lie ready in memory; hence the barrier.
 
     Args:
-        q: (..., L, d), already scaled. k: (..., S, d). v: (..., d, S).
+        q: (..., L, d), already scaled.
+        k: (..., S, d).
+        v: (..., d, S).
         bias: (keys, queries), broadcasts to (..., S, L).
         subtract_max: of logits, before their exponential, against overflow. False where they are
             known to be small (see engine.attention_bounds).
+
     Returns:
         (..., d, L).
     """

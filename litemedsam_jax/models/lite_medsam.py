@@ -54,8 +54,10 @@ class LiteMedSAMNetwork(nn.Module):
             boxes: (B, N, 4), x_min, y_min, x_max, y_max in pixels of the SxS input frame.
             valid: (B, N), False where a row pads an image with fewer than N boxes. Such a row may
                 hold anything; its logits and IoU are 0 and no gradient passes through it.
-            points, masks: further prompts, see `PromptEncoder`.
+            points: further prompts, see `PromptEncoder`.
+            masks: and more of them.
             multimask: three masks for an ambiguous prompt instead of one.
+
         Returns:
             logits (B, N, M, S, S) (S/4 for encoders of stride 16) and predicted IoU (B, N, M).
         """

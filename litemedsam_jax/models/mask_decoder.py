@@ -60,9 +60,12 @@ class MaskDecoder(nn.Module):
         """Decodes N prompts of each of B images.
 
         Args:
-            embedding: (B, G, G, C). positions: (G, G, C), the grid's positional encoding.
-            tokens: (B, N, T, C). dense: (B or 1, N or 1, G, G, C), from the prompt encoder.
+            embedding: (B, G, G, C).
+            positions: (G, G, C), the grid's positional encoding.
+            tokens: (B, N, T, C), from the prompt encoder.
+            dense: (B or 1, N or 1, G, G, C), from it too.
             multimask: the three masks of an ambiguous prompt instead of the single one.
+
         Returns:
             logits (B, N, M, 4G, 4G) and predicted IoU (B, N, M), float32; M is 1 or 3.
         """

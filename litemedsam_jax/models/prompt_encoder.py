@@ -59,6 +59,7 @@ class PromptEncoder(nn.Module):
             points: coordinates (B, N, P, 2), x, y, and labels (B, N, P): 1 foreground,
                 0 background, -1 padding.
             masks: (B, N, S, S), logits of an earlier mask at four times the grid's size.
+
         Returns:
             tokens (B, N, T, C) and a dense embedding (B, N or 1, G, G, C).
         """

@@ -87,8 +87,10 @@ def find_training_cases(folder: Path, gts: Path | None = None) -> list[tuple[Pat
     """Pairs of files with `imgs` and with `gts`, by name, sub-folders included.
 
     Args:
+        folder: of the cases.
         gts: the folder of the ground truth where it has files of its own (the challenge's
             layout: `imgs/X.npz`, `gts/X.npz`).
+
     Raises:
         FileNotFoundError: no npz there, or none with a partner; single ones are reported when they
             are packed. CaseError: two files of one name.
