@@ -26,6 +26,7 @@ class Name:
     """A `module.name` that the pickle refers to. Nothing is imported for it."""
 
     def __init__(self, text: str):
+        """Keeps the name, such as "torch.FloatStorage"."""
         self.text = text
 
 

@@ -14,6 +14,7 @@ class CheckpointError(ValueError):
     """A weights file that cannot be used: the message names the file, the fault and the remedy."""
 
     def __init__(self, message: str):
+        """Makes the message printable: one or several lines, none without end."""
         lines = message.split("\n")[:_MOST_LINES]
         super().__init__("\n".join(files.one_line(line, _LONGEST_LINE) for line in lines))
 

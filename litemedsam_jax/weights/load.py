@@ -88,7 +88,10 @@ def _open(
     config = safetensors_file.config_of(metadata, str(path))
     alone = not any(part_of(name) in ("prompt_encoder", "mask_decoder") for name in arrays)
     present = ("image_encoder",) if alone else PARTS
-    faults = mismatches(arrays, variable_shapes(config, present))
+    try:
+        faults = mismatches(arrays, variable_shapes(config, present))
+    except ValueError as error:
+        raise CheckpointError(f"{path}: its metadata holds {error}.") from error
     if faults:
         raise CheckpointError(
             f"{path}: does not match {config.name}, {len(faults)} mismatches:\n  "

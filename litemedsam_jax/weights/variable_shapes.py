@@ -5,7 +5,7 @@ to ask the network itself; a test holds that both say the same.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import numpy as np
 
@@ -22,6 +22,7 @@ DTYPE = np.dtype(np.float32)  # of every variable
 
 Shape = tuple[int, ...]
 _Shapes = Iterator[tuple[str, Shape]]  # paths without collection and part
+_MOST_VARIABLES = 10_000  # of a part: MedSAM's encoder has 177
 _POINT_KINDS = 4  # background, foreground, first and second corner of a box
 _BUFFER = "pe_layer/positional_encoding_gaussian_matrix"
 
@@ -32,6 +33,9 @@ def variable_shapes(config: ModelConfig, parts: Iterable[str] = PARTS) -> dict[s
     Args:
         config: The architecture.
         parts: Of which of `tree.PARTS`.
+
+    Raises:
+        ValueError: The configuration (which may come from a file) is of no possible network.
     """
     encoder = config.image_encoder
     shapes = {
@@ -41,11 +45,14 @@ def variable_shapes(config: ModelConfig, parts: Iterable[str] = PARTS) -> dict[s
         "prompt_encoder": lambda: _prompt_encoder(config.prompt_encoder),
         "mask_decoder": lambda: _mask_decoder(config.mask_decoder),
     }
-    return {
-        f"{_collection(name)}/{part}/{name}": shape
-        for part in parts
-        for name, shape in shapes[part]()
-    }
+    result = {}
+    try:
+        for part in parts:
+            for name, shape in islice(shapes[part](), _MOST_VARIABLES):
+                result[f"{_collection(name)}/{part}/{name}"] = shape
+    except (ArithmeticError, IndexError, TypeError, AttributeError) as error:
+        raise ValueError(f"sizes of which no network can be made ({error})") from error
+    return result
 
 
 def mismatches(
