@@ -27,7 +27,7 @@ def values_digest(variables: Mapping[str, np.ndarray]) -> str:
 
 
 class DigestCheck:
-    """Computes the digest in a thread, while the caller goes on, and compares it."""
+    """Computes the digest in a thread, while the caller goes on, and checks the values."""
 
     def __init__(self, variables: Mapping[str, np.ndarray], stated: str | None, source: str):
         """Starts the thread.
@@ -39,23 +39,40 @@ class DigestCheck:
         """
         self._variables, self._stated, self._source = variables, stated, source
         self._digest = ""
+        self._not_finite: list[str] = []
+        self._failure: Exception | None = None
         self._thread = Thread(target=self._compute, daemon=True)
         self._thread.start()
 
     def _compute(self) -> None:
-        self._digest = values_digest(self._variables)
+        try:
+            self._digest = values_digest(self._variables)
+            for name, array in self._variables.items():
+                # A minimum and a maximum are NaN where any value is.
+                if array.size and not np.isfinite([array.min(), array.max()]).all():
+                    self._not_finite.append(name)
+        except Exception as error:  # MemoryError: the caller's, not the thread's
+            self._failure = error
 
     def __call__(self) -> str:
         """Waits for the digest and returns it.
 
         Raises:
-            CheckpointError: It is not the one that was stated.
+            CheckpointError: It is not the one that was stated, or values are not finite.
         """
         self._thread.join()
+        if self._failure is not None:
+            raise self._failure
         if self._stated is not None and self._digest != self._stated:
             raise CheckpointError(
                 f"{self._source}: its values are not those that were written (their SHA-256 "
                 "differs from the one in its metadata): damaged, or changed by another program. "
                 "Fetch or convert it again."
+            )
+        if self._not_finite:
+            raise CheckpointError(
+                f"{self._source}: NaN or infinity in {len(self._not_finite)} variables, such as "
+                f"{self._not_finite[0]}: from a training that diverged, or cast to a type that "
+                "does not hold its values."
             )
         return self._digest

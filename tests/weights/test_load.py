@@ -119,6 +119,17 @@ def test_without_a_digest_only_published_values_are_taken(
     assert load_model(published).config == published_weights.config
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite(value, tmp_path, tiny_variables, tiny_config):
+    """As of a training that diverged, or a variance beyond what float16 holds."""
+    changed = {**tiny_variables, MEAN: tiny_variables[MEAN].copy()}
+    changed[MEAN][1] = value
+    path = tmp_path / "a.safetensors"
+    safetensors_file.save(path, changed, tiny_config)
+    with pytest.raises(CheckpointError, match=f"NaN or infinity in 1 variables, such as {MEAN}"):
+        load(path)
+
+
 def test_a_configuration_that_was_lost_is_said_to_be(tiny):
     _rewrite(tiny, lambda arrays: None, ("format",))
     with pytest.raises(CheckpointError, match="the model configuration is missing"):
