@@ -1,12 +1,25 @@
-"""What users do, as layers: boxes, strokes, holes filled, the largest part kept."""
+"""What users draw, as layers: boxes and strokes."""
+
+from collections.abc import Mapping
 
 import numpy as np
 
 from litemedsam_jax.annotation.document import Document
 from litemedsam_jax.annotation.layers import Layer
-from litemedsam_jax.annotation.run_lengths import Patch, encode_cropped
+from litemedsam_jax.annotation.run_lengths import Patch, encode_cropped, from_json
 
 Box = tuple[float, float, float, float]
+
+
+def drawable(document: Document, label: int) -> frozenset[int]:
+    """The values that a step on this label must leave alone.
+
+    Raises:
+        ValueError: There is no such label, or it is locked.
+    """
+    if document.label(label).locked:
+        raise ValueError(f"{document.label(label).name} is locked; unlock it to change it")
+    return document.locked()
 
 
 def box_layer(
@@ -20,11 +33,30 @@ def box_layer(
     adds: bool = True,
     threshold: float = 0.0,
 ) -> Layer:
-    """A box on a slice and the mask that the model made of it."""
-    document.label(label)
-    if label in document.locked():
-        raise ValueError(f"{document.label(label).name} is locked")
-    return Layer(number, "box", label, adds, {z: mask}, box, z, threshold, document.locked())
+    """A box on a slice and the mask that the model made of it.
+
+    If the document has a layer of that number whose mask was propagated from its box, the masks of
+    the other slices stay.
+    """
+    protects = drawable(document, label)
+    masks, kind = {z: mask}, "box"
+    for old in document.layers:
+        if old.number == number and old.kind == "propagation" and old.slice == z:
+            masks, kind = {**old.masks, z: mask}, old.kind
+    return Layer(number, kind, label, adds, masks, box, z, threshold, protects)
+
+
+def mask_layer(
+    document: Document,
+    number: int,
+    kind: str,
+    label: int,
+    adds: bool,
+    masks: Mapping[int, Patch],
+) -> Layer:
+    """Masks that no box made: strokes, holes, parts."""
+    protects = drawable(document, label)
+    return Layer(number, kind, label, adds, dict(masks), protects=protects)
 
 
 def ordered_box(box: list[float], shape: tuple[int, int, int]) -> Box:
@@ -39,25 +71,29 @@ def ordered_box(box: list[float], shape: tuple[int, int, int]) -> Box:
     return max(x_min, 0), max(y_min, 0), min(x_max, width - 1), min(y_max, height - 1)
 
 
-def paint_masks(document: Document, axis: int, index: int, mask: Patch) -> dict[int, Patch]:
+def paint_masks(document: Document, axis: int, index: int, data: object) -> dict[int, Patch]:
     """A mask that was painted on a slice of any plane, by native slices.
 
     Args:
         axis: Of (D, H, W), across which the painted slice lies; `index` along it.
-        mask: In the painted slice: rows and columns are the two other axes, in order.
+        data: The mask as JSON holds it (see `run_lengths`), in the painted slice: its rows and
+            columns follow the two other axes, in order.
+
+    Raises:
+        ValueError: It does not fit the slice.
     """
-    if not 0 <= index < document.shape[axis]:
-        raise ValueError(f"slice {index} is outside the image")
+    if axis not in (0, 1, 2) or not 0 <= index < document.shape[axis]:
+        raise ValueError(f"there is no slice {index} across axis {axis}")
+    rows, columns = (size for k, size in enumerate(document.shape) if k != axis)
+    patch = from_json(data, (rows, columns))
     if axis == 0:
-        return {index: mask}
-    array = mask.array() > 0
+        return {index: patch}
     masks = {}
-    for row, line in enumerate(array):
+    for z, line in enumerate(patch.array() > 0, start=patch.y):
         if not line.any():
             continue
-        z = mask.y + row
         if axis == 1:
-            masks[z] = encode_cropped(line[None, :], mask.x, index)
+            masks[z] = encode_cropped(line[None, :], patch.x, index)
         else:
-            masks[z] = encode_cropped(line[:, None], index, mask.x)
+            masks[z] = encode_cropped(line[:, None], index, patch.x)
     return masks

@@ -50,6 +50,12 @@ async def slice_labels(context: Context, request: Request) -> Response:
     return JSONResponse({"revision": revision, "patch": patch.to_json()})
 
 
+async def measurements(context: Context, request: Request) -> Response:
+    """GET /cases/{case}/measurements: how large each label is."""
+    session = await context.session(request)
+    return JSONResponse({"labels": await run_in_threadpool(session.measurements)})
+
+
 async def events(context: Context, request: Request) -> Response:
     """GET /cases/{case}/events: a stream of what happens to the case."""
     session = await context.session(request)

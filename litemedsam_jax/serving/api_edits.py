@@ -1,13 +1,15 @@
 """Edits: history, painting, labels, layers; saving."""
 
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from litemedsam_jax.annotation import saving
-from litemedsam_jax.annotation.operations import DropLayer
+from litemedsam_jax.annotation import edits, saving, tidying
+from litemedsam_jax.annotation.layers import Layer
+from litemedsam_jax.annotation.operations import DropLayer, PutLayer
+from litemedsam_jax.serving.case_session import CaseSession
 from litemedsam_jax.serving.context import Context
+from litemedsam_jax.serving.requests import PaintRequest, TidyRequest, parse
 
 
 async def undo(context: Context, request: Request) -> Response:
@@ -32,6 +34,50 @@ async def redo(context: Context, request: Request) -> Response:
     return await run_in_threadpool(work)
 
 
+async def paint(context: Context, request: Request) -> Response:
+    """POST /cases/{case}/paint: adds a painted mask to a label, or takes it away."""
+    session = await context.writable(request)
+    wanted = parse(PaintRequest, await request.body())
+
+    def work() -> Response:
+        with session.lock:
+            document = session.document
+            masks = edits.paint_masks(document, wanted.axis, wanted.index, wanted.mask)
+            number = session.editor.next_number()
+            layer = edits.mask_layer(document, number, "paint", wanted.label, wanted.adds, masks)
+            return JSONResponse(context.changed(session, session.editor.do(PutLayer(layer))))
+
+    return await run_in_threadpool(work)
+
+
+async def tidy(context: Context, request: Request) -> Response:
+    """POST /cases/{case}/tidy: fill, largest, interpolate or clear, on a label as a whole."""
+    session = await context.writable(request)
+    wanted = parse(TidyRequest, await request.body())
+
+    def work() -> Response:
+        with session.lock:
+            layer = _tidied(session, wanted)
+            return JSONResponse(context.changed(session, session.editor.do(PutLayer(layer))))
+
+    return await run_in_threadpool(work)
+
+
+def _tidied(session: CaseSession, wanted: TidyRequest) -> Layer:
+    document, number = session.document, session.editor.next_number()
+    edits.drawable(document, wanted.label)
+    match wanted.what:
+        case "fill":
+            return tidying.fill_holes(document, number, wanted.label)
+        case "largest":
+            return tidying.keep_largest(document, number, wanted.label)
+        case "interpolate":
+            return tidying.interpolate(document, number, wanted.label)
+        case "clear":
+            return tidying.clear(document, number, wanted.label, wanted.slice)
+    raise ValueError("what must be fill, largest, interpolate or clear")
+
+
 async def drop_layer(context: Context, request: Request) -> Response:
     """DELETE /cases/{case}/layers/{layer}: takes a box, or another step, out."""
     session = await context.writable(request)
@@ -40,8 +86,7 @@ async def drop_layer(context: Context, request: Request) -> Response:
     def work() -> Response:
         with session.lock:
             layer = session.document.layer(number)
-            if layer.label in session.document.locked():
-                raise HTTPException(422, f"{session.document.label(layer.label).name} is locked")
+            edits.drawable(session.document, layer.label)
             return JSONResponse(context.changed(session, session.editor.do(DropLayer(number))))
 
     return await run_in_threadpool(work)

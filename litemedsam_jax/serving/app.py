@@ -12,7 +12,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from litemedsam_jax.serving import api_cases, api_edits, api_prompts
+from litemedsam_jax.serving import api_cases, api_edits, api_labels, api_prompts, api_propagation
 from litemedsam_jax.serving.context import Context, endpoint
 from litemedsam_jax.serving.embedding_cache import EmbeddingCache
 from litemedsam_jax.serving.events import Events
@@ -29,10 +29,18 @@ _ROUTES = (
     ("GET", _CASE + "/state", api_cases.state),
     ("GET", _CASE + "/slices/{axis:int}/{index:int}", api_cases.slice_values),
     ("GET", _CASE + "/labels/{axis:int}/{index:int}", api_cases.slice_labels),
+    ("GET", _CASE + "/measurements", api_cases.measurements),
     ("GET", _CASE + "/events", api_cases.events),
     ("POST", _CASE + "/encode", api_prompts.encode),
     ("POST", _CASE + "/predict", api_prompts.predict),
     ("POST", _CASE + "/boxes", api_prompts.put_box),
+    ("POST", _CASE + "/propagate", api_propagation.propagate),
+    ("POST", _CASE + "/propagate/stop", api_propagation.stop),
+    ("POST", _CASE + "/paint", api_edits.paint),
+    ("POST", _CASE + "/tidy", api_edits.tidy),
+    ("POST", _CASE + "/labels", api_labels.put_label),
+    ("DELETE", _CASE + "/labels/{label:int}", api_labels.drop_label),
+    ("POST", _CASE + "/ranges", api_labels.put_range),
     ("POST", _CASE + "/undo", api_edits.undo),
     ("POST", _CASE + "/redo", api_edits.redo),
     ("DELETE", _CASE + "/layers/{layer:int}", api_edits.drop_layer),

@@ -12,7 +12,7 @@ from litemedsam_jax.annotation.layers import Layer
 from litemedsam_jax.annotation.run_lengths import Patch, encode, encode_cropped
 from litemedsam_jax.drawing.planes import planes_of
 from litemedsam_jax.imaging.opened_image import OpenedImage
-from litemedsam_jax.serving import display
+from litemedsam_jax.serving import display, sizes
 from litemedsam_jax.serving.slice_masks import SliceImage
 
 
@@ -23,6 +23,8 @@ class CaseSession:
         """notes: what was noticed when it was opened, for the user."""
         self.number, self.image, self.editor, self.notes = number, image, editor, list(notes)
         self.lock = threading.RLock()
+        self.propagating = False
+        self.stop_propagating = threading.Event()
         self.values = display.transported(image.values)
         self._network: np.ndarray | None = None
         self._network_lock = threading.Lock()
@@ -79,10 +81,21 @@ class CaseSession:
     def slice_image(self, z: int) -> SliceImage:
         """A native slice as the network takes it."""
         self._check_slice(0, z)
+        return SliceImage((self.number, z), self.network_image()[z])
+
+    def network_image(self) -> np.ndarray:
+        """The case as the network takes it, made when it is first asked for."""
         with self._network_lock:
             if self._network is None:
                 self._network = self.image.network_image()
-        return SliceImage((self.number, z), self._network[z])
+            return self._network
+
+    def measurements(self) -> list[dict[str, Any]]:
+        """Voxels, and volume or area, of each label, with a text for people."""
+        with self.lock:
+            counts = np.bincount(self.document.voxels.ravel(), minlength=256)
+            labels = list(self.document.labels)
+        return [sizes.describe(self.image, label, int(counts[label])) for label in labels]
 
     def tried(self, z: int, layer: Layer) -> Patch:
         """The slice's labels as they would be with a layer, where it or its old form lies."""

@@ -54,6 +54,31 @@ class LabelRequest:
 
 
 @dataclass(frozen=True)
+class TidyRequest:
+    """What to do to a label as a whole: fill, largest, interpolate, clear."""
+
+    what: str
+    label: int
+    slice: int | None = None  # of clear; none: all slices
+
+
+@dataclass(frozen=True)
+class RangeRequest:
+    """Between which native slices a label's object lies; without ends nobody knows."""
+
+    label: int
+    first: int | None = None
+    last: int | None = None
+
+
+@dataclass(frozen=True)
+class PropagateRequest:
+    """Carry a box's mask to the slices above and below it."""
+
+    layer: int
+
+
+@dataclass(frozen=True)
 class SaveRequest:
     """Which files to write."""
 

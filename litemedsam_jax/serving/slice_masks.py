@@ -1,14 +1,25 @@
 """Masks of boxes on slices, as the model makes them; runs on the model's thread."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from litemedsam_jax.annotation.run_lengths import Patch, encode_cropped
 from litemedsam_jax.imaging.input_frame import Frame, boxes_to_input, mask_from_logits
+from litemedsam_jax.imaging.slice_prompt import SlicePrompt
 from litemedsam_jax.inference.encoded_image import EncodedImage
 from litemedsam_jax.inference.predictor import LiteMedSAM
+from litemedsam_jax.inference.slice_propagation import EncodedVolume, propagate
 from litemedsam_jax.serving.embedding_cache import EmbeddingCache
+
+
+@dataclass(frozen=True)
+class SliceResult:
+    """A propagated mask and its slice."""
+
+    slice: int
+    mask: Patch
 
 
 @dataclass(frozen=True)
@@ -37,3 +48,27 @@ def mask_of_box(image: EncodedImage, box: np.ndarray, threshold: float = 0.0) ->
     logits = image.logits(boxes_to_input(np.reshape(box, (1, 4)), image.frame))[0]
     region = mask_from_logits(logits - np.float32(threshold), image.frame)
     return encode_cropped(region.mask, region.columns.start, region.rows.start)
+
+
+class _CachedVolume(EncodedVolume):
+    """A volume whose encoded slices are the server's."""
+
+    def __init__(self, model: LiteMedSAM, cache: EmbeddingCache, case: int, volume: np.ndarray):
+        super().__init__(model.engine, volume)
+        self._model, self._cache, self._case = model, cache, case
+
+    def __getitem__(self, index: int) -> EncodedImage:
+        """The encoded slice."""
+        return encoded(
+            self._model, self._cache, SliceImage((self._case, index), self.slices[index])
+        )
+
+
+def propagated(
+    model: LiteMedSAM, cache: EmbeddingCache, case: int, volume: np.ndarray, prompt: SlicePrompt
+) -> Iterator[SliceResult]:
+    """Yields an object's masks slice by slice, outwards from its box."""
+    for mask in propagate(_CachedVolume(model, cache, case, volume), prompt):
+        region = mask.region
+        patch = encode_cropped(region.mask, region.columns.start, region.rows.start)
+        yield SliceResult(mask.index, patch)

@@ -60,6 +60,31 @@ export const api = {
   predict(id, box) { return json("POST", `/cases/${id}/predict`, { ...box, client: this.client }); },
   putBox: (id, box) => json("POST", `/cases/${id}/boxes`, box),
   dropLayer: (id, layer) => json("DELETE", `/cases/${id}/layers/${layer}`),
+  paint: (id, stroke) => json("POST", `/cases/${id}/paint`, stroke),
+  tidy: (id, what, label, slice = null) => json("POST", `/cases/${id}/tidy`, { what, label, slice }),
+  putLabel: (id, label) => json("POST", `/cases/${id}/labels`, label),
+  dropLabel: (id, value) => json("DELETE", `/cases/${id}/labels/${value}`),
+  putRange: (id, range) => json("POST", `/cases/${id}/ranges`, range),
+  measurements: (id) => json("GET", `/cases/${id}/measurements`),
+  stopPropagating: (id) => json("POST", `/cases/${id}/propagate/stop`, {}),
+
+  // Calls back for every slice; gives the last line, which says how it ended.
+  async propagate(id, layer, onSlice) {
+    const response = await call("POST", `/cases/${id}/propagate`, { layer });
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    let rest = "", last = null;
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return last;
+      const lines = (rest + value).split("\n");
+      rest = lines.pop();
+      for (const line of lines) {
+        last = JSON.parse(line);
+        if (last.slice !== undefined) onSlice(last);
+      }
+    }
+  },
+
   undo: (id) => json("POST", `/cases/${id}/undo`, {}),
   redo: (id) => json("POST", `/cases/${id}/redo`, {}),
   save: (id, formats) => json("POST", `/cases/${id}/save`, { formats }),

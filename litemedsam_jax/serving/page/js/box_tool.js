@@ -3,7 +3,8 @@
 import { api } from "./api.js";
 import { Follower } from "./follower.js";
 import { boxesOn, drawBox, handleAt } from "./overlay.js";
-import { change } from "./session.js";
+import { RangeDrag } from "./range_drag.js";
+import { change, goTo } from "./session.js";
 import { fail, say } from "./status.js";
 import { canEdit, emit, labelOf, store } from "./store.js";
 
@@ -13,6 +14,7 @@ export class BoxTool {
   constructor(adds) {
     this.adds = adds;
     this.drag = null;
+    this.range = null; // drawn in another plane
     this.replaces = null; // the number of the box that is dragged
     this.follower = new Follower(
       (request) => api.predict(store.case.id, request).catch((error) => (fail(error), null)),
@@ -24,8 +26,8 @@ export class BoxTool {
 
   down(pane, place, event) {
     if (pane.plane.axis !== 0) {
-      say("Boxes are drawn on the slices as they were acquired.");
-      return false;
+      this.range = new RangeDrag(pane, place);
+      return true;
     }
     const selected = boxesOn(pane).find((layer) => layer.number === store.selected);
     const handle = selected && handleAt(pane.view, selected.box, place.x, place.y);
@@ -45,6 +47,10 @@ export class BoxTool {
   }
 
   move(pane, place) {
+    if (this.range) {
+      this.range.move(place);
+      return;
+    }
     const drag = this.drag;
     if (!drag) return;
     const far = Math.hypot(place.x - drag.from.x, place.y - drag.from.y);
@@ -56,7 +62,10 @@ export class BoxTool {
   }
 
   follow() {
-    if (store.workspace.model.state === "missing") return;
+    if (store.workspace.model.state === "missing") {
+      say("There is no model, so no mask; brush and eraser work. See the lower right.", true);
+      return;
+    }
     this.follower.ask(this.request());
   }
 
@@ -72,7 +81,15 @@ export class BoxTool {
     };
   }
 
-  async up(pane) {
+  async up(pane, place) {
+    if (this.range) {
+      const { range } = this;
+      this.range = null;
+      if (Math.hypot(place.x - range.from.x, place.y - range.from.y) >= CLICK) await range.keep();
+      else goTo(pane, place);
+      pane.drawOverlay();
+      return;
+    }
     const drag = this.drag;
     if (!drag) return;
     if (!drag.moved) {
@@ -90,7 +107,10 @@ export class BoxTool {
     const state = await change((id) => api.putBox(id, request));
     if (state) {
       store.selected = state.layer;
+      const [x0, y0, x1, y1] = request.box;
+      store.position = [(x0 + x1) >> 1, (y0 + y1) >> 1, request.slice];
       emit("selected");
+      emit("goto"); // the other planes show it too
     } else {
       pane.try(null);
     }
@@ -113,7 +133,8 @@ export class BoxTool {
   }
 
   cancel() {
-    const pane = this.drag?.pane;
+    const pane = this.drag?.pane ?? this.range?.pane;
+    this.range = null;
     this.follower.stop();
     this.finish();
     pane?.try(null);
@@ -122,6 +143,7 @@ export class BoxTool {
   }
 
   draw(context, pane) {
+    if (this.range?.pane === pane) this.range.draw(context);
     if (this.drag?.pane !== pane || (!this.drag.moved && !this.drag.layer)) return;
     const { layer, box } = this.drag;
     const colour = labelOf(layer?.label ?? store.label)?.colour ?? "#fff";

@@ -42,8 +42,7 @@ function show() {
   const current = opening ?? store.case?.id;
   list.replaceChildren(...store.workspace.cases.map((entry) => {
     const item = document.createElement("li");
-    const edited = entry.id === store.case?.id && store.canUndo && entry.progress === "new";
-    const state = edited ? "edited" : entry.progress;
+    const state = entry.progress;
     item.tabIndex = 0;
     item.className = `${state}${entry.id === current ? " current" : ""}`;
     item.dataset.id = entry.id;
@@ -61,4 +60,4 @@ function show() {
 }
 
 document.getElementById("fold").addEventListener("click", fold);
-on("workspace", show);
+on("workspace progress", show);

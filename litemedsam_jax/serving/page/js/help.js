@@ -9,20 +9,21 @@ export async function openHelp() {
   title.textContent = "Keys";
   const columns = document.createElement("div");
   columns.className = "keys";
-  for (const [heading, rows] of KEYS) {
-    const list = document.createElement("dl");
+  const halves = [document.createElement("div"), document.createElement("div")];
+  columns.append(...halves);
+  for (const [at, [heading, rows]] of KEYS.entries()) {
     const name = document.createElement("h2");
     name.textContent = heading;
+    const list = document.createElement("dl");
     for (const [key, text] of rows) {
       if (!text) continue;
-      const term = document.createElement("dt"), meaning = document.createElement("dd");
-      term.textContent = /^\w+ … /.test(text) ? text.split(":")[0] : key;
-      meaning.textContent = /^\w+ … /.test(text) ? text.split(": ")[1] : text;
-      list.append(term, meaning);
+      const [keys, meaning] = / … /.test(text.split(":")[0]) ? text.split(": ") : [key, text];
+      const term = document.createElement("dt"), explained = document.createElement("dd");
+      term.textContent = keys;
+      explained.textContent = meaning;
+      list.append(term, explained);
     }
-    const block = document.createElement("div");
-    block.append(name, list);
-    columns.append(block);
+    halves[at % 2 ? 1 : 0].append(name, list);
   }
   dialog.replaceChildren(title, columns);
   dialog.showModal();

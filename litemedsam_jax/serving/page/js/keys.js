@@ -2,10 +2,12 @@
 
 import { fold, step } from "./case_list.js";
 import { openHelp } from "./help.js";
-import { chooseLabel } from "./label_panel.js";
-import { redo, save, undo, change } from "./session.js";
+import { addLabel, chooseLabel, rename, toggle } from "./label_panel.js";
+import { change, propagate, redo, save, stopPropagating, undo } from "./session.js";
 import { api } from "./api.js";
-import { currentTool, focusPane, scroll, setSpace } from "./stage.js";
+import { tidy } from "./box_panel.js";
+import { boxByKeys, moveByKeys, nextBox } from "./box_keys.js";
+import { currentTool, focusPane, mainPane, scroll, setSpace } from "./stage.js";
 import { canEdit, emit, store } from "./store.js";
 import { TOOLS, choose } from "./toolbar.js";
 import { setWindow } from "./window_panel.js";
@@ -36,13 +38,37 @@ function remove() {
 
 function cancel() {
   if (currentTool()?.cancel?.()) return;
+  if (stopPropagating()) return;
   store.selected = null;
   emit("selected");
+}
+
+function resize(steps) {
+  currentTool()?.resize?.(steps);
 }
 
 // Key, what the help says, what it does; "Ctrl+" stands for the command key too.
 export const KEYS = [
   ["Tools", TOOLS.map(({ name, key, title }) => [key, title, byName(name)])],
+  ["Boxes and masks", [
+    ["G", "propagate the selected box through the volume", propagate],
+    ["Tab", "next box of the slice", () => nextBox(1)],
+    ["Enter", "box at the middle, by keys", boxByKeys],
+    ["Arrows", "move the selected box (Ctrl: its far corner; Shift: by 10); without one ↑ ↓ scroll", () => {}],
+    ["Delete", "remove the selected box (Shift: the label from this slice)", remove],
+    ["Backspace", "", remove],
+    ["Shift+Delete", "", () => tidy("clear", mainPane().index)],
+    ["[", "smaller brush (also Shift+wheel)", () => resize(1)],
+    ["]", "larger brush", () => resize(-1)],
+    ["F", "fill holes of the label", () => tidy("fill")],
+    ["K", "keep the largest part of the label", () => tidy("largest")],
+    ["I", "interpolate between drawn slices", () => tidy("interpolate")],
+    ["Escape", "give up the drag; stop propagating; deselect", cancel],
+    ["Ctrl+Z", "undo", undo],
+    ["Ctrl+Shift+Z", "redo (also Ctrl+Y)", redo],
+    ["Ctrl+Y", "", redo],
+    ["Ctrl+S", "save", () => canEdit() && save()],
+  ]],
   ["Slices and view", [
     ["PageUp", "next slice (also wheel, .)", () => scroll(focusPane(), 1)],
     ["PageDown", "previous slice (also wheel, ,)", () => scroll(focusPane(), -1)],
@@ -57,20 +83,15 @@ export const KEYS = [
     ["M", "masks filled, outlined, hidden", fill],
     ...[1, 2, 3, 4, 5, 6].map((k) => [`F${k}`, k === 1 ? "F1 … F6: windows (also right drag)" : "", () => setWindow(k - 1)]),
   ]],
-  ["Boxes and masks", [
-    ["Delete", "remove the selected box", remove],
-    ["Backspace", "", remove],
-    ["Escape", "give up the drag; deselect", cancel],
-    ["Ctrl+Z", "undo", undo],
-    ["Ctrl+Shift+Z", "redo (also Ctrl+Y)", redo],
-    ["Ctrl+Y", "", redo],
-    ["Ctrl+S", "save", () => canEdit() && save()],
-  ]],
   ["Cases and labels", [
     ["N", "next case", () => step(1)],
     ["P", "previous case", () => step(-1)],
     ["C", "fold the list of cases", fold],
     ...Array.from({ length: 9 }, (_, k) => [`${k + 1}`, k ? "" : "1 … 9: draw with this label", () => chooseLabel(store.labels[k]?.value)]),
+    ["A", "add a label", addLabel],
+    ["R", "rename the label", rename],
+    ["L", "lock or unlock the label", () => toggle("locked")],
+    ["S", "show or hide the label", () => toggle("visible")],
     ["?", "this list", openHelp],
   ]],
 ];
@@ -80,7 +101,7 @@ const table = new Map(KEYS.flatMap(([, rows]) => rows.map(([key, , work]) => [ke
 function nameOf(event) {
   const key = event.key.length === 1 ? event.key.toUpperCase() : event.key;
   const control = event.ctrlKey || event.metaKey ? "Ctrl+" : "";
-  const shift = control && event.shiftKey ? "Shift+" : "";
+  const shift = (control || key === "Delete") && event.shiftKey ? "Shift+" : "";
   return (control + shift + key).toUpperCase();
 }
 
@@ -96,6 +117,12 @@ document.addEventListener("keydown", (event) => {
   if (event.key === " " && !event.target.matches?.("button")) {
     setSpace(true);
     event.preventDefault();
+    return;
+  }
+  if (document.querySelector("dialog[open]")) return;
+  if (event.key.startsWith("Arrow") && store.case) {
+    event.preventDefault();
+    if (!moveByKeys(event)) scroll(focusPane(), { ArrowUp: 1, ArrowDown: -1 }[event.key] ?? 0);
     return;
   }
   const work = table.get(nameOf(event));

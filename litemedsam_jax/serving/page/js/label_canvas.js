@@ -47,6 +47,22 @@ export class LabelCanvas {
     this.paint(join(before, this.tried));
   }
 
+  // Shows a stroke over what is kept, within bounds; locked labels are not painted over.
+  tryStroke(mask, bounds, { label, adds, locked }) {
+    const { kept, shown, columns } = this;
+    const [x0, y0, x1, y1] = bounds;
+    for (let y = y0; y < y1; y++) {
+      for (let x = x0, at = y * columns + x0; x < x1; x++, at++) {
+        if (!mask[at]) continue;
+        const value = kept[at];
+        if (adds) shown[at] = value !== label && locked.has(value) ? value : label;
+        else shown[at] = value === label ? 0 : value;
+      }
+    }
+    this.tried = join(this.tried, bounds);
+    this.paint(bounds);
+  }
+
   restore(bounds) {
     if (!bounds) return;
     const [x0, y0, x1, y1] = bounds;

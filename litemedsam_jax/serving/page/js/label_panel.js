@@ -1,32 +1,123 @@
-// Labels: name, colour, visible, locked, and which one is drawn with.
+// Labels: name, colour, visible, locked, size, and which one is drawn with.
 
-import { emit, on, store } from "./store.js";
+import { api } from "./api.js";
+import { change } from "./session.js";
+import { canEdit, emit, labelOf, on, store } from "./store.js";
+import { icon } from "./toolbar.js";
 
 const list = document.getElementById("labels");
+const addButton = document.getElementById("add-label");
+const EYE = "M2 12s4-7 10-7 10 7 10 7-4 7-10 7S2 12 2 12z M9 12a3 3 0 1 0 6 0 3 3 0 1 0-6 0";
+const CLOSED_EYE = "M3 10c3 4 15 4 18 0 M5 13l-2 3 M12 14v4 M19 13l2 3";
+const LOCK = "M6 11h12v9H6z M8.5 11V8a3.5 3.5 0 0 1 7 0v3";
+const OPEN_LOCK = "M6 11h12v9H6z M8.5 11V7a3.5 3.5 0 0 1 6.5-1.8";
+const CROSS = "M6 6l12 12 M18 6 6 18";
 
 export function chooseLabel(value) {
-  if (!store.labels.some((label) => label.value === value)) return;
+  if (!labelOf(value)) return;
   store.label = value;
   emit("labels");
 }
 
-function show() {
-  if (list.contains(document.activeElement) && document.activeElement.type === "text") return;
-  list.replaceChildren(...store.labels.map((label, index) => {
-    const item = document.createElement("li");
-    item.dataset.value = label.value;
-    item.className = label.value === store.label ? "active" : "";
-    item.title = index < 9 ? `${index + 1}` : "";
-    const colour = document.createElement("input");
-    colour.type = "color";
-    colour.value = label.colour;
-    const name = document.createElement("input");
-    name.type = "text";
-    name.value = label.name;
-    item.append(colour, name);
-    item.addEventListener("pointerdown", () => { if (store.label !== label.value) chooseLabel(label.value); });
-    return item;
-  }));
+export async function addLabel() {
+  if (!canEdit()) return;
+  const state = await change((id) => api.putLabel(id, {}));
+  if (!state) return;
+  chooseLabel(state.label);
+  rename();
 }
 
-on("labels", show);
+export function rename() {
+  const name = list.querySelector("li.active input[type=text]");
+  name?.focus();
+  name?.select();
+}
+
+export const set = (value, fields) => canEdit() && change((id) => api.putLabel(id, { value, ...fields }));
+
+export function toggle(field) {
+  const label = labelOf(store.label);
+  if (label) set(label.value, { [field]: !label[field] });
+}
+
+function small(path, title, pressed, work) {
+  const element = document.createElement("button");
+  element.className = "icon";
+  element.title = title;
+  element.setAttribute("aria-label", title);
+  element.setAttribute("aria-pressed", String(pressed));
+  element.disabled = !canEdit();
+  element.append(icon(path));
+  element.addEventListener("click", (event) => { event.stopPropagation(); element.blur(); work(); });
+  return element;
+}
+
+function row(label, index) {
+  const item = document.createElement("li");
+  item.dataset.value = label.value;
+  item.className = label.value === store.label ? "active" : "";
+  const colour = document.createElement("input");
+  colour.type = "color";
+  colour.value = label.colour;
+  colour.title = "Colour";
+  colour.disabled = !canEdit();
+  colour.addEventListener("change", () => set(label.value, { colour: colour.value }));
+  const name = document.createElement("input");
+  name.type = "text";
+  name.value = label.name; // text, never markup
+  name.title = index < 9 ? `Draw with it: ${index + 1}` : "";
+  name.maxLength = 100;
+  name.setAttribute("aria-label", "Name of the label");
+  name.disabled = !canEdit();
+  name.addEventListener("change", () => set(label.value, { name: name.value }));
+  const size = document.createElement("span");
+  size.className = "size";
+  size.textContent = sizes.get(label.value) ?? "";
+  item.append(
+    colour, name,
+    small(label.visible ? EYE : CLOSED_EYE, label.visible ? "Hide" : "Show", label.visible,
+      () => set(label.value, { visible: !label.visible })),
+    small(label.locked ? LOCK : OPEN_LOCK, label.locked ? "Unlock (L)" : "Lock against changes (L)", label.locked,
+      () => set(label.value, { locked: !label.locked })),
+    small(CROSS, "Remove the label and its masks (undo brings them back)", false,
+      () => change((id) => api.dropLabel(id, label.value))),
+    size,
+  );
+  item.addEventListener("pointerdown", (event) => {
+    if (store.label === label.value || event.target.closest("button, input[type=color]")) return;
+    event.preventDefault();
+    chooseLabel(label.value);
+  });
+  return item;
+}
+
+function show() {
+  const typing = list.contains(document.activeElement) && document.activeElement.type === "text";
+  addButton.disabled = !canEdit();
+  if (!typing) list.replaceChildren(...store.labels.map(row));
+}
+
+// Sizes follow changes, a moment later: they take a look at the whole volume.
+let sizes = new Map();
+let timer = 0;
+
+function measure() {
+  clearTimeout(timer);
+  timer = setTimeout(async () => {
+    const id = store.case?.id;
+    if (id === undefined || store.propagating !== null) return;
+    try {
+      const { labels } = await api.measurements(id);
+      if (store.case?.id !== id) return;
+      sizes = new Map(labels.map((entry) => [entry.label, entry.text]));
+      for (const item of list.children) {
+        item.querySelector(".size").textContent = sizes.get(Number(item.dataset.value)) ?? "";
+      }
+    } catch { /* the next change asks again */ }
+  }, 400);
+}
+
+addButton.addEventListener("click", () => { addButton.blur(); addLabel(); });
+on("labels workspace", show);
+on("masks case propagating", measure);
+on("case", () => { sizes = new Map(); });

@@ -1,6 +1,8 @@
 // Puts the parts together and opens the first case.
 
 import { BoxTool } from "./box_tool.js";
+import "./box_panel.js";
+import { BrushTool } from "./brush_tool.js";
 import { open } from "./case_list.js";
 import "./keys.js";
 import "./label_panel.js";
@@ -10,7 +12,12 @@ import { fail } from "./status.js";
 import { emit, store } from "./store.js";
 import "./window_panel.js";
 
-setTools({ box: new BoxTool(true), subtract: new BoxTool(false) });
+setTools({
+  box: new BoxTool(true),
+  subtract: new BoxTool(false),
+  brush: new BrushTool(true),
+  erase: new BrushTool(false),
+});
 window.litemedsam = { store, panes: allPanes }; // for tests and the curious
 
 try {

@@ -3,6 +3,7 @@
 import { api } from "./api.js";
 import { LabelCanvas } from "./label_canvas.js";
 import { boxesOn, drawBox, drawSides, drawTitle } from "./overlay.js";
+import { drawRange } from "./range_drag.js";
 import { fail } from "./status.js";
 import { emit, labelOf, store } from "./store.js";
 import { View, toVoxel } from "./view.js";
@@ -146,15 +147,32 @@ export class Pane {
     context.clearRect(0, 0, canvas.width, canvas.height);
     if (!this.slice) return;
     const { clientWidth: width, clientHeight: height } = this.element;
-    const name = this.plane.name || ["", "across rows", "across columns"][this.plane.axis];
+    const name = this.plane.name || ["", "x\u2013z", "y\u2013z"][this.plane.axis];
     drawTitle(context, store.case.flat ? "" : `${name}  ${this.index + 1} / ${this.count}`.trim());
     drawSides(context, this.plane, width, height);
+    if (this.plane.axis !== 0 && !store.case.flat) this.drawNative(context);
     for (const layer of boxesOn(this)) {
       if (this.tool?.replaces === layer.number) continue;
       const colour = labelOf(layer.label)?.colour ?? "#fff";
       drawBox(context, this.view, layer.box, colour, { adds: layer.adds, selected: layer.number === store.selected });
     }
     this.tool?.draw(context, this);
+  }
+
+  // In the other planes: where the native slice lies, and the ranges that were drawn.
+  drawNative(context) {
+    const z = store.position[2] + 0.5;
+    const [[x0, y0], [x1, y1]] = [this.view.toScreen(0, z), this.view.toScreen(this.columns, z)];
+    context.lineWidth = 1;
+    context.strokeStyle = "#ffffff59";
+    context.beginPath();
+    context.moveTo(x0, y0);
+    context.lineTo(x1, y1);
+    context.stroke();
+    for (const [value, ends] of Object.entries(store.ranges)) {
+      const label = labelOf(Number(value));
+      if (label?.visible) drawRange(context, this, ends, label.colour);
+    }
   }
 
   // Of an event: its place on the screen and in the slice.

@@ -61,12 +61,61 @@ export async function change(work) {
   if (!store.case) return null;
   try {
     const state = await work(store.case.id);
-    if (state?.revision !== undefined) adopt(state);
+    if (state?.revision !== undefined) {
+      adopt(state);
+      const entry = store.workspace.cases.find(({ id }) => id === store.case.id);
+      if (entry.progress !== "edited") {
+        entry.progress = "edited";
+        emit("progress");
+      }
+    }
     return state;
   } catch (error) {
     fail(error);
     return null;
   }
+}
+
+// Shows the slices through a place of a pane in the other panes.
+export function goTo(pane, place) {
+  store.position = pane.voxel(place);
+  emit("position");
+  emit("goto");
+}
+
+export async function propagate() {
+  const layer = store.layers.find((l) => l.number === store.selected && l.box && l.adds);
+  if (!store.case || store.propagating !== null) return;
+  if (store.case.shape[0] < 2) return;
+  if (!layer) {
+    say("Draw or select a box first; its mask is then carried to the next slices.");
+    return;
+  }
+  const id = store.case.id;
+  setProgress(0);
+  try {
+    const end = await api.propagate(id, layer.number, ({ done }) => setProgress(done));
+    if (store.case?.id !== id) return;
+    adopt(end);
+    if (end.ended.startsWith("failed")) say(end.ended, true);
+    else if (end.ended === "stopped") say(`Stopped after ${end.done} slices; Ctrl+Z takes them away.`);
+    else say(end.done ? `The object ends after ${end.done} more slices.` : "The object is on this slice alone.");
+  } catch (error) {
+    fail(error);
+  } finally {
+    setProgress(null);
+  }
+}
+
+export function stopPropagating() {
+  if (store.propagating === null || !store.case) return false;
+  api.stopPropagating(store.case.id).catch(fail);
+  return true;
+}
+
+function setProgress(done) {
+  store.propagating = done;
+  emit("propagating");
 }
 
 export const undo = () => store.canUndo && change((id) => api.undo(id));

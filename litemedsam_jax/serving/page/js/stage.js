@@ -159,6 +159,8 @@ export function encodeShown() {
 }
 
 on("case layout", build);
+on("goto", followPosition);
+on("brush", redraw);
 on("case", () => { encoded = null; });
 on("window", () => { for (const pane of panes) pane.repaint(); });
 on("labels fill", () => { for (const pane of panes) pane.restyle(); });

@@ -49,9 +49,14 @@ function showModel() {
   const { state, message } = store.workspace.model;
   const model = at("model");
   model.className = state;
-  model.textContent = store.workspace.read_only ? `read only · ${message}` : message;
+  const readOnly = store.workspace.read_only ? "read only · " : "";
+  model.textContent = readOnly + (state === "missing" ? "no model: look, paint, save (why?)" : message);
   model.title = message;
 }
 
+at("model").addEventListener("click", () => {
+  const { state, message } = store.workspace.model;
+  if (state === "missing") say(`${message} · \`python -m litemedsam_jax.weights.published\` fetches the published weights.`, true);
+});
 on("position case", showPlace);
 on("workspace", showModel);

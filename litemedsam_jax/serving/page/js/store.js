@@ -17,6 +17,7 @@ export const store = {
   window: { name: "", level: 0, width: 1 },
   fill: "filled", // or "outlines", "hidden"
   brush: 15, // diameter in pixels
+  propagating: null, // number of slices that are done
   layout: "one",
   main: 0, // the axis of the large pane
 };

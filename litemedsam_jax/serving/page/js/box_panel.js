@@ -1,0 +1,78 @@
+// What can be done to the selected box, and to the label's masks as a whole.
+
+import { api } from "./api.js";
+import { Follower } from "./follower.js";
+import { change, propagate, stopPropagating } from "./session.js";
+import { mainPane } from "./stage.js";
+import { fail } from "./status.js";
+import { canEdit, layerOf, on, store } from "./store.js";
+import { button } from "./toolbar.js";
+
+const root = document.getElementById("box-controls");
+const hint = document.createElement("div");
+hint.className = "wide";
+const name = document.createElement("label");
+name.textContent = "threshold";
+const slider = document.createElement("input");
+Object.assign(slider, { type: "range", min: -4, max: 4, step: 0.1, title: "Less or more of the mask: the logit above which a pixel belongs to it" });
+slider.setAttribute("aria-label", "threshold");
+const number = document.createElement("output");
+const go = button("Propagate", "Carry the mask to the slices above and below (G)", () => {
+  if (!stopPropagating()) propagate();
+}, "wide primary");
+const progress = document.createElement("progress");
+progress.className = "wide";
+const tidying = document.createElement("div");
+tidying.className = "wide tidy";
+tidying.append(
+  button("Fill holes", "Fill holes of the label, slice by slice (F)", () => tidy("fill")),
+  button("Largest part", "Keep the largest connected part of the label (K)", () => tidy("largest")),
+  button("Interpolate", "Fill the slices between those that were drawn (I)", () => tidy("interpolate")),
+  button("Clear slice", "Take the label away from this slice (Shift+Delete)", () => tidy("clear", mainPane().index)),
+);
+root.append(hint, name, slider, number, go, progress, tidying);
+
+export const tidy = (what, slice = null) => canEdit() && change((id) => api.tidy(id, what, store.label, slice));
+
+const request = (layer) => ({
+  slice: layer.slice, box: layer.box, label: layer.label, adds: layer.adds,
+  layer: layer.number, threshold: Number(slider.value),
+});
+const follower = new Follower(
+  (wanted) => api.predict(store.case.id, wanted).catch((error) => (fail(error), null)),
+  ({ slice, patch }) => { const pane = mainPane(); if (pane.index === slice) pane.try(patch); },
+);
+
+slider.addEventListener("input", () => {
+  const layer = layerOf(store.selected);
+  number.textContent = Number(slider.value).toFixed(1);
+  if (layer) follower.ask(request(layer));
+});
+slider.addEventListener("change", async () => {
+  const layer = layerOf(store.selected);
+  follower.stop();
+  slider.blur();
+  if (layer && canEdit()) await change((id) => api.putBox(id, request(layer)));
+});
+
+function show() {
+  const layer = layerOf(store.selected);
+  const volume = store.case && store.case.shape[0] > 1;
+  const busy = store.propagating !== null;
+  hint.textContent = layer ? (layer.adds ? "Box selected: drag its handles." : "Subtracting box selected.")
+    : "Drag around an object: the mask follows.";
+  if (layer && document.activeElement !== slider) slider.value = layer.threshold;
+  if (!layer) slider.value = 0;
+  number.textContent = Number(slider.value).toFixed(1);
+  const ready = canEdit() && store.workspace.model.state === "ready";
+  slider.disabled = !ready || !layer || busy;
+  go.hidden = progress.hidden = !volume;
+  go.disabled = !busy && (!ready || !layer?.adds);
+  go.textContent = busy ? `Stop (${store.propagating} slices)` : "Propagate";
+  progress.classList.toggle("idle", !busy);
+  for (const element of tidying.children) element.disabled = !canEdit() || busy;
+  tidying.children[2].hidden = !volume;
+  tidying.children[3].hidden = !volume;
+}
+
+on("selected labels case workspace propagating masks", show);
