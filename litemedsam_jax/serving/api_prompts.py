@@ -36,7 +36,8 @@ async def encode(context: Context, request: Request) -> Response:
 async def predict(context: Context, request: Request) -> Response:
     """POST /cases/{case}/predict: the slice as it would be with this box; nothing is kept.
 
-    Of one client's requests that still wait, only the latest is answered; the others get 409.
+    Of one client's requests that still wait, only the latest is run; the others are
+    answered {"superseded": true}.
     """
     session = await context.session(request)
     wanted = parse(BoxRequest, await request.body())

@@ -59,7 +59,7 @@ def endpoint(context: Context, handler: Handler) -> Callable[[Request], Awaitabl
         try:
             return await handler(context, request)
         except Superseded:
-            return JSONResponse({"superseded": True}, 409)
+            return JSONResponse({"superseded": True})
         except HTTPException as error:
             return _refusal(error.status_code, error.detail)
         except ModelUnavailable as error:

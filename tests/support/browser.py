@@ -119,14 +119,27 @@ class Page:
         code = "return litemedsam.panes().every((p) => p.revision >= litemedsam.store.revision)"
         self.wait(lambda: self.script(code), "the labels")
 
-    def shown_labels(self, axis: int = 0) -> np.ndarray:
-        """The label map of a pane's slice, as the page holds it."""
+    def shown_labels(self, step: int = 1) -> np.ndarray:
+        """The label map of the native slice, as the page holds it; every so many pixels."""
         self.wait_for_labels()
         code = """
-            const pane = litemedsam.panes().find((p) => p.plane.axis === arguments[0]);
-            return [pane.rows, pane.columns, Array.from(pane.labels.kept)];"""
-        rows, columns, values = self.script(code, axis)
-        return np.array(values, np.uint16).reshape(rows, columns)
+            const pane = litemedsam.panes().find((p) => p.plane.axis === 0), lines = [];
+            for (let y = 0; y < pane.rows; y += arguments[0]) {
+                const line = pane.labels.kept.subarray(y * pane.columns, (y + 1) * pane.columns);
+                lines.push(Array.from(line.filter((_, x) => x % arguments[0] === 0)).join(" "));
+            }
+            return lines;"""
+        return np.array([line.split() for line in self.script(code, step)], np.uint16)
+
+    def add_label(self, name: str) -> None:
+        """Adds a label by key and types its name."""
+        count = len(self.store("labels"))
+        self.key("a")
+        self.wait(lambda: self.script("return document.activeElement.type === 'text'"), "the name")
+        self.key(*name, "enter")
+        done = "return litemedsam.store.labels.at(-1).name === arguments[0]"
+        self.wait(lambda: self.script(done, name), "the label")
+        assert len(self.store("labels")) == count + 1
 
     def wait_for_model(self) -> None:
         """Until the slice is encoded."""
@@ -181,7 +194,7 @@ class Page:
             keys = [getattr(Keys, k.upper()) for k in held]
             for key in keys:
                 chain.key_down(key)
-            chain.send_keys(getattr(Keys, last.upper()) if len(last) > 1 else last)
+            chain.send_keys(getattr(Keys, last.upper()) if len(last) > 1 else last or "+")
             for key in reversed(keys):
                 chain.key_up(key)
             chain.perform()

@@ -25,16 +25,14 @@ async function call(method, path, body, signal) {
   if (response.ok) return response;
   let message = `The server refused (${response.status}).`;
   try {
-    const answer = await response.json();
-    if (answer.superseded) return null;
-    message = answer.error ?? message;
+    message = (await response.json()).error ?? message;
   } catch { /* a page of another kind */ }
   throw new Refused(response.status, message);
 }
 
 async function json(method, path, body, signal) {
-  const response = await call(method, path, body, signal);
-  return response === null ? null : response.json();
+  const answer = await (await call(method, path, body, signal)).json();
+  return answer.superseded ? null : answer;
 }
 
 const TYPES = { uint8: Uint8Array, int16: Int16Array, uint16: Uint16Array, float32: Float32Array };

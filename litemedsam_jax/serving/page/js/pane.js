@@ -12,6 +12,8 @@ import { paintValues } from "./windowing.js";
 export class Pane {
   constructor(root, plane) {
     this.plane = plane;
+    this.caseId = store.case.id;
+    this.cache = store.cache;
     const [depth, height, width] = store.case.shape;
     this.count = [depth, height, width][plane.axis];
     [this.rows, this.columns] = [[height, width], [depth, width], [depth, height]][plane.axis];
@@ -51,8 +53,8 @@ export class Pane {
     this.wanted = index;
     try {
       const [slice, labels] = await Promise.all([
-        store.cache.get(this.plane.axis, index),
-        api.sliceLabels(store.case.id, this.plane.axis, index),
+        this.cache.get(this.plane.axis, index),
+        api.sliceLabels(this.caseId, this.plane.axis, index),
       ]);
       if (index !== this.wanted) return;
       this.index = index;
@@ -60,7 +62,7 @@ export class Pane {
       this.labels.keep(labels.patch);
       this.revision = labels.revision;
       this.repaint();
-      store.cache.ahead(this.plane.axis, index, this.count);
+      this.cache.ahead(this.plane.axis, index, this.count);
       emit("shown", this);
     } catch (error) {
       fail(error);
@@ -71,7 +73,7 @@ export class Pane {
     const index = this.index;
     if (index < 0) return;
     try {
-      const { patch, revision } = await api.sliceLabels(store.case.id, this.plane.axis, index);
+      const { patch, revision } = await api.sliceLabels(this.caseId, this.plane.axis, index);
       if (index !== this.index || revision < this.revision) return;
       this.revision = revision;
       this.labels.keep(patch);

@@ -23,7 +23,6 @@ export async function openCase(id) {
   const [depth, height, width] = opened.shape;
   store.position = [width >> 1, height >> 1, depth >> 1];
   store.main = opened.planes.find((plane) => plane.name === "axial")?.axis ?? 0;
-  if (opened.flat || depth === 1) store.layout = "one";
   adopt(opened, true);
   store.label = store.labels[0]?.value ?? 1;
   emit("case");
@@ -46,6 +45,7 @@ export function adopt(state, force = false) {
     store.label = store.labels[0]?.value ?? 0;
   }
   if (!store.layers.some((layer) => layer.number === store.selected)) store.selected = null;
+  if (force) return; // a case that is being opened: the panes are still those of the one before
   emit("labels");
   emit("masks", state.slices ?? null);
 }

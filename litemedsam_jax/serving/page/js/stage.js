@@ -29,8 +29,9 @@ export function build() {
   for (const pane of panes) pane.remove();
   const planes = store.case.planes;
   const first = planes[store.main];
-  const shown = store.layout === "three" ? [first, ...planes.filter((p) => p !== first)] : [first];
-  root.className = store.layout;
+  const three = store.layout === "three" && store.case.shape[0] > 1;
+  const shown = three ? [first, ...planes.filter((p) => p !== first)] : [first];
+  root.className = three ? "three" : "one";
   panes = shown.map((plane) => new Pane(root, plane));
   for (const pane of panes) listen(pane);
   setFocus(panes[0]);
