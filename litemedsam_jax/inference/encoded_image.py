@@ -1,5 +1,6 @@
-"""An encoded image: its embedding, and with `mirrored` a second one."""
+"""Encoded images: an embedding, with `mirrored` a second one; the slices of a volume."""
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -8,8 +9,10 @@ import numpy as np
 
 from litemedsam_jax.engine.engine import Engine
 from litemedsam_jax.imaging.input_frame import Frame, Region, mask_from_logits, to_input
+from litemedsam_jax.imaging.slice_prompt import AXES
 
 DECODED_AT_ONCE = 32  # boxes; their logits take 256 KiB each
+KEPT_SLICES = 64  # embeddings of 4 MiB each
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,51 @@ class EncodedImage:
         for start in range(0, len(boxes), DECODED_AT_ONCE):
             for one in self.logits(boxes[start : start + DECODED_AT_ONCE]):
                 yield mask_from_logits(one, self.frame)
+
+
+class EncodedVolume:
+    """A volume's slices along one axis, each encoded when it is first asked for.
+
+    Attributes:
+        slices: (N, rows, columns) or (N, rows, columns, 3), a view of the volume.
+        frame: of every slice.
+        passes: slices encoded so far.
+    """
+
+    def __init__(
+        self, engine: Engine, volume: np.ndarray, axis: str = "z", kept: int = KEPT_SLICES
+    ):
+        """Takes a volume; nothing is encoded yet.
+
+        Args:
+            engine: runs the network.
+            volume: (D, H, W) or (D, H, W, 3).
+            axis: "z", "y" or "x", the volume's axes 0, 1, 2: across which the slices lie.
+            kept: embeddings kept, the last used ones.
+        """
+        self.axis = axis
+        self.slices = np.moveaxis(volume, AXES.index(axis), 0)
+        self.frame = Frame(*self.slices.shape[1:3])
+        self.passes = 0
+        self._engine, self._capacity = engine, kept
+        self._kept: OrderedDict[int, EncodedImage] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many slices there are."""
+        return len(self.slices)
+
+    def __getitem__(self, index: int) -> EncodedImage:
+        """The encoded slice."""
+        encoded = self._kept.pop(index, None)
+        if encoded is None:
+            encoded = EncodedImage.encode(
+                self._engine, np.ascontiguousarray(self.slices[index]), self.frame
+            )
+            self.passes += 1
+        self._kept[index] = encoded
+        if len(self._kept) > self._capacity:
+            self._kept.popitem(last=False)
+        return encoded
 
 
 def _mirror(pixels: np.ndarray, frame: Frame) -> np.ndarray:

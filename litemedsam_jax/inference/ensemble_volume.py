@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from litemedsam_jax.engine.engine import Engine
+from litemedsam_jax.imaging import ellipsoid_prior
 from litemedsam_jax.imaging.input_frame import (
     Frame,
     Scores,
@@ -20,7 +21,6 @@ from litemedsam_jax.imaging.input_frame import (
     region_of,
     widened,
 )
-from litemedsam_jax.inference import ellipsoid_prior
 from litemedsam_jax.inference.encoded_image import DECODED_AT_ONCE, EncodedImage
 from litemedsam_jax.inference.slice_order import Span, Step, sweep
 from litemedsam_jax.inference.strategies import Ensemble

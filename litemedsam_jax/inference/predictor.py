@@ -216,7 +216,7 @@ class LiteMedSAM:
         Args:
             volume: (D, H, W) or (D, H, W, 3), values 0 to 255.
             prompts: an object each, with the label it gets. Where objects overlap, the one with
-                the higher label wins.
+                the larger logits wins.
             on_slice: called with the number of objects done, and of all.
 
         Returns:
@@ -228,6 +228,7 @@ class LiteMedSAM:
         from litemedsam_jax.inference.slice_propagation import EncodedVolume, propagate
 
         labels = blank(volume.shape[:3], max(prompt.label for prompt in prompts))
+        confidence = np.zeros(labels.shape, np.uint8)
         encoded: dict[str, EncodedVolume] = {}
         for done, prompt in enumerate(prompts):
             if on_slice is not None:
@@ -235,9 +236,9 @@ class LiteMedSAM:
             axis = prompt.axis
             if axis not in encoded:
                 encoded[axis] = EncodedVolume(self.engine, volume, axis)
-            along = np.moveaxis(labels, AXES.index(axis), 0)
+            along, sure = (np.moveaxis(one, AXES.index(axis), 0) for one in (labels, confidence))
             for mask in propagate(encoded[axis], prompt):
-                paint(along[mask.index], mask.region, prompt.label)
+                paint_by_score(along[mask.index], sure[mask.index], mask.scores, prompt.label)
         return labels
 
     def _encoded(self) -> EncodedImage:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from litemedsam_jax.imaging.errors import CaseError
 from litemedsam_jax.inference import slice_order as sweep_module
 from litemedsam_jax.inference.predictor import LiteMedSAM
 from litemedsam_jax.inference.propagation import propagate_volume
@@ -209,8 +210,13 @@ def test_colour_volumes():
     np.testing.assert_array_equal(rgb.images, grey.images)
 
 
-@pytest.mark.parametrize("z", [(-1, 3), (3, DEPTH), (5, 4)])
-def test_boxes_out_of_the_volume_are_refused_by_the_predictor(z):
-    box = np.array([10, 10, z[0], 30, 30, z[1]])
-    with pytest.raises(ValueError, match=r"slices of the volume|z_min <= z_max"):
-        LiteMedSAM(FakeEngine()).segment_volume(_volume(), box)
+@pytest.mark.parametrize(
+    ("z", "slices"), [((-1, 3), range(4)), ((9, DEPTH), range(9, DEPTH)), ((5, 4), (4, 5))]
+)
+def test_ranges_are_put_in_order_and_clipped_and_boxes_outside_refused(z, slices):
+    segs = LiteMedSAM(FakeEngine()).segment_volume(
+        _volume(), np.array([10, 10, z[0], 30, 30, z[1]])
+    )
+    assert np.flatnonzero(segs.any(axis=(1, 2))).tolist() == list(slices)
+    with pytest.raises(CaseError, match="outside the image"):
+        LiteMedSAM(FakeEngine()).segment_volume(_volume(), np.array([10, 10, 20, 30, 30, 25]))

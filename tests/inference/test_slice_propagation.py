@@ -11,6 +11,7 @@ from tests.support.fake_engine import FakeEngine
 
 DEPTH = 20
 BOX = (60, 80, 119, 139)
+VOLUME = np.zeros((DEPTH, 256, 256), np.uint8)
 
 
 def _bright(image: np.ndarray, _: np.ndarray) -> np.ndarray:
@@ -64,7 +65,8 @@ def test_any_plane_gives_the_same_mask_in_the_volumes_frame(axis):
     labels = LiteMedSAM(FakeEngine(_bright)).segment_from_slices(volume, [prompt])
     expected = np.zeros(upright.shape, np.uint8)
     expected[6:13, 80:140, 60:120] = 3
-    np.testing.assert_array_equal(labels, np.transpose(expected, order))
+    wrong = labels != np.transpose(expected, order)  # the prior rounds corners
+    assert wrong.sum() < 0.01 * (expected > 0).sum()
 
 
 def test_objects_of_one_volume_share_its_encoded_slices():
@@ -82,6 +84,43 @@ def _inside(shape, box):
     mask = np.zeros(shape[:2], bool)
     mask[int(box[1]) : int(box[3]) + 1, int(box[0]) : int(box[2]) + 1] = True
     return mask
+
+
+def test_several_boxes_of_an_object_guide_it_from_one_to_the_next():
+    engine = FakeEngine(lambda image, box: np.where(_inside(image.shape, box), 5.0, -5.0))
+    boxes = (SliceBox(4, (40, 40, 79, 79)), SliceBox(10, (100, 40, 139, 79)))
+    prompt = SlicePrompt(boxes, 4, 10)
+    masks = {mask.index: mask.region for mask in LiteMedSAM(engine).propagate(VOLUME, prompt)}
+    assert sorted(masks) == list(range(4, 11)) and len(engine.images) == 7
+    centres = [
+        region.columns.start + np.flatnonzero(region.mask.any(axis=0)).mean()
+        for _, region in sorted(masks.items())
+    ]
+    np.testing.assert_allclose(centres, np.linspace(59.5, 119.5, 7), atol=6)
+
+
+def test_a_box_in_another_plane_bounds_the_object():
+    side = SliceBox(100, (60, 6, 119, 12), "y")  # x and z of a coronal slice
+    masks, engine = _masks(_cylinder(0, 19), SlicePrompt((SliceBox(9, BOX), side)))
+    assert sorted(mask.index for mask in masks) == list(range(6, 13)) and len(engine.images) == 7
+
+
+def test_what_a_subtracting_box_holds_is_taken_away():
+    volume = _cylinder(6, 12)
+    hole = SliceBox(9, (90, 100, 104, 114), subtract=True)
+    prompt = SlicePrompt((SliceBox(9, BOX), hole), 6, 12)
+    engine = FakeEngine(lambda image, box: np.where(_inside(image.shape, box), 5.0, -5.0))
+    labels = LiteMedSAM(engine).segment_from_slices(volume, [prompt])
+    assert labels[9, 90, 70] == 1 and labels[9, 107, 97] == 0
+    assert len(engine.images) == 7
+
+
+def test_previews_come_at_once_and_final_masks_when_the_end_is_found():
+    encoded = EncodedVolume(FakeEngine(_bright), _cylinder(6, 12))
+    prompt = SlicePrompt((SliceBox(9, BOX),))
+    masks = list(propagate(encoded, prompt, previews=True))
+    assert masks[0].index == 9 and masks[0].final and not masks[1].final
+    assert sorted(mask.index for mask in masks if mask.final) == list(range(6, 13))
 
 
 def test_a_volume_encoded_along_another_axis_is_refused():

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from litemedsam_jax.imaging import zoom_windows
+from litemedsam_jax.imaging import ellipsoid_prior, zoom_windows
 from litemedsam_jax.imaging.input_frame import Frame, Scores, edges_to_input
 from litemedsam_jax.imaging.label_map import paint_by_score
-from litemedsam_jax.inference import ellipsoid_prior
 from litemedsam_jax.inference.predictor import LiteMedSAM
 from litemedsam_jax.inference.strategies import CLEAN, PARTS, REFERENCE, parse, parts_of
 from tests.support.fake_engine import FakeEngine
