@@ -181,7 +181,7 @@ def _kernel_gradient(x: Array, gradient: Array, size: int, stride: int, padding:
         i, j = tap[0], tap[1] + k * stride
         last = (batch, i + (count - 1) * stride + 1, j + (part - 1) * stride + 1, channels)
         shifted = lax.slice(rows, (0, i, j, 0), last, (1, stride, stride, 1))
-        return shifted.astype(jnp.float32) * slopes[:, :, k : k + part]
+        return shifted.astype(jnp.float32) * slopes[:, :, k : k + part].astype(jnp.float32)
 
     def add_rows(index: Array, sums: list[Array]) -> list[Array]:
         first, length = index * count, (count - 1) * stride + size

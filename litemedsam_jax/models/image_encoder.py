@@ -124,6 +124,7 @@ class RelativeAttention(nn.Module):
         columns = jnp.einsum("bhwd,wkd->bhwk", grid, terms[1])
         logits = ((q * head_dim**-0.5) @ k.swapaxes(-1, -2)).astype(jnp.float32)
         logits = logits.reshape(batch * heads, size, size, size, size)
+        rows, columns = rows.astype(jnp.float32), columns.astype(jnp.float32)
         logits = logits + rows[..., :, None] + columns[..., None, :]
         weights = nn.softmax(logits.reshape(batch, heads, tokens, tokens), axis=-1)
         x = weights.astype(self.dtype) @ v  # (B, h, L, d)

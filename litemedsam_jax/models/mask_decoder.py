@@ -162,7 +162,7 @@ class TwoWayBlock(nn.Module):
         tokens = self.norm2(tokens + attended)
         tokens = self.norm3(tokens + self.mlp(tokens))
         attended = self.cross_attn_image_to_token.to_tokens(located, tokens + prompt, tokens)
-        return tokens, self.norm4(image + attended)
+        return tokens, self.norm4(image + attended.astype(image.dtype))
 
 
 class TokenMlp(nn.Module):
