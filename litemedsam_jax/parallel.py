@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from litemedsam_jax.progress import Progress
+from litemedsam_jax.progress import ProgressDisplay
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -22,7 +22,7 @@ _POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
-class Outcome(Generic[Item, Result]):
+class ItemOutcome(Generic[Item, Result]):
     """What became of one item: a result, or an error as a sentence."""
 
     item: Item
@@ -35,8 +35,8 @@ def run_each(
     items: Iterable[Item],
     workers: int,
     what: str = "cases",
-    progress: Progress | None = None,
-) -> Iterator[Outcome[Item, Result]]:
+    progress: ProgressDisplay | None = None,
+) -> Iterator[ItemOutcome[Item, Result]]:
     """Yields an outcome per item, in order of completion, and shows how many are done.
 
     Args:
@@ -50,7 +50,7 @@ def run_each(
         What became of each item.
     """
     items = list(items)
-    with progress or Progress(what) as shown:
+    with progress or ProgressDisplay(what) as shown:
         shown.begin(len(items))
         for outcome in outcomes(function, items, workers):
             shown.advance()
@@ -64,7 +64,7 @@ def outcomes(
     *,
     fatal: tuple[type[Exception], ...] = (),
     on_wait: Callable[[], object] = lambda: None,
-) -> Iterator[Outcome[Item, Result]]:
+) -> Iterator[ItemOutcome[Item, Result]]:
     """Yields an outcome per item, in order of completion.
 
     A process that dies fails the items that it and its pool have not finished; Ctrl-C and `fatal`
@@ -91,8 +91,8 @@ def outcomes(
 
 
 def _in_processes(
-    attempt: Callable[[Any], Outcome], items: list, workers: int, on_wait: Callable[[], object]
-) -> Iterator[Outcome]:
+    attempt: Callable[[Any], ItemOutcome], items: list, workers: int, on_wait: Callable[[], object]
+) -> Iterator[ItemOutcome]:
     from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
     from multiprocessing import get_context
     from queue import Empty, SimpleQueue
@@ -116,20 +116,20 @@ def _in_processes(
             try:
                 yield task.result()
             except BrokenExecutor:
-                yield Outcome(tasks[task], None, _KILLED)
+                yield ItemOutcome(tasks[task], None, _KILLED)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _attempt(function, fatal: tuple[type[Exception], ...], item) -> Outcome:
+def _attempt(function, fatal: tuple[type[Exception], ...], item) -> ItemOutcome:
     try:
-        return Outcome(item, function(item), None)
+        return ItemOutcome(item, function(item), None)
     except fatal:
         raise
     except MemoryError:
-        return Outcome(item, None, "not enough memory for it; try a smaller -num_workers")
+        return ItemOutcome(item, None, "not enough memory for it; try a smaller -num_workers")
     except Exception as error:  # whatever a file provokes, the other files go on
-        return Outcome(item, None, _sentence(error))
+        return ItemOutcome(item, None, _sentence(error))
 
 
 def _sentence(error: Exception) -> str:
@@ -154,11 +154,11 @@ def _interrupts_held_back() -> Iterator[None]:
 
 
 # Of a worker process.
-_worker_attempt: Callable[[Any], Outcome]
+_worker_attempt: Callable[[Any], ItemOutcome]
 _busy = False
 
 
-def _start(attempt: Callable[[Any], Outcome]) -> None:
+def _start(attempt: Callable[[Any], ItemOutcome]) -> None:
     global _worker_attempt
     signal.signal(signal.SIGINT, _interrupt)
     if sys.platform != "win32":
@@ -173,7 +173,7 @@ def _interrupt(*_: Any) -> None:
     os._exit(_INTERRUPTED)
 
 
-def _work(item: Any) -> Outcome:
+def _work(item: Any) -> ItemOutcome:
     global _busy
     _busy = True
     try:

@@ -27,7 +27,7 @@ class Counter(Protocol):
         """So many units more are done."""
 
 
-class Progress:
+class ProgressDisplay:
     """Shows how many units of work are done, of how many, and the time left.
 
     Args:
@@ -98,7 +98,7 @@ class Progress:
         except (OSError, ValueError):  # nobody reads it any more: the work goes on
             self._style = "none"
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "ProgressDisplay":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from litemedsam_jax.parallel import Outcome, outcomes, run_each
-from litemedsam_jax.progress import Progress
+from litemedsam_jax.parallel import ItemOutcome, outcomes, run_each
+from litemedsam_jax.progress import ProgressDisplay
 from tests.conftest import REPOSITORY
 
 
@@ -77,9 +77,13 @@ def test_the_caller_is_woken_while_processes_work():
 
 
 def test_every_item_is_counted(capsys):
-    shown = Progress("cases", style="none")
+    shown = ProgressDisplay("cases", style="none")
     results = list(run_each(len, ["a", "bb", "ccc"], 1, progress=shown))
-    assert results == [Outcome("a", 1, None), Outcome("bb", 2, None), Outcome("ccc", 3, None)]
+    assert results == [
+        ItemOutcome("a", 1, None),
+        ItemOutcome("bb", 2, None),
+        ItemOutcome("ccc", 3, None),
+    ]
     assert (shown.done, shown.total) == (3, 3)
     assert capsys.readouterr().err == ""
 

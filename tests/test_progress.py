@@ -5,7 +5,7 @@ import multiprocessing
 
 import pytest
 
-from litemedsam_jax.progress import Progress, SharedCounter
+from litemedsam_jax.progress import ProgressDisplay, SharedCounter
 
 
 class Terminal(io.StringIO):
@@ -25,7 +25,7 @@ def clock() -> Clock:
     return Clock()
 
 
-def _work(progress: Progress, clock: Clock, steps: int, seconds: float) -> None:
+def _work(progress: ProgressDisplay, clock: Clock, steps: int, seconds: float) -> None:
     for _ in range(steps):
         clock.now += seconds
         progress.advance()
@@ -33,7 +33,7 @@ def _work(progress: Progress, clock: Clock, steps: int, seconds: float) -> None:
 
 def test_a_log_file_gets_a_line_a_minute(clock):
     stream = io.StringIO()
-    with Progress("slices", stream=stream, clock=clock) as progress:
+    with ProgressDisplay("slices", stream=stream, clock=clock) as progress:
         progress.begin(200, "ct.nii.gz")
         _work(progress, clock, 200, 1.0)
     assert stream.getvalue().splitlines() == [
@@ -45,14 +45,14 @@ def test_a_log_file_gets_a_line_a_minute(clock):
 
 def test_short_work_leaves_no_line(clock):
     stream = io.StringIO()
-    with Progress("cases", 5, stream=stream, clock=clock) as progress:
+    with ProgressDisplay("cases", 5, stream=stream, clock=clock) as progress:
         _work(progress, clock, 5, 10.0)
     assert stream.getvalue() == ""
 
 
 def test_a_terminal_gets_a_bar_that_goes_away(clock):
     stream = Terminal()
-    with Progress("slices", 4, stream=stream, clock=clock) as progress:
+    with ProgressDisplay("slices", 4, stream=stream, clock=clock) as progress:
         _work(progress, clock, 2, 1.0)
         shown = stream.getvalue()
         assert "\n" not in shown
@@ -63,14 +63,14 @@ def test_a_terminal_gets_a_bar_that_goes_away(clock):
 
 def test_a_bar_is_drawn_ten_times_a_second_at_most(clock):
     stream = Terminal()
-    progress = Progress("slices", 1000, stream=stream, clock=clock)
+    progress = ProgressDisplay("slices", 1000, stream=stream, clock=clock)
     _work(progress, clock, 1000, 0.001)
     assert 5 <= stream.getvalue().count("\r") <= 11
 
 
 def test_lines_printed_between_count_as_signs_of_life(clock):
     stream = io.StringIO()
-    progress = Progress("slices", 100, stream=stream, clock=clock)
+    progress = ProgressDisplay("slices", 100, stream=stream, clock=clock)
     for _ in range(3):
         _work(progress, clock, 1, 50.0)
         progress.clear()
@@ -79,7 +79,7 @@ def test_lines_printed_between_count_as_signs_of_life(clock):
 
 def test_the_time_left_is_that_of_the_work_begun_last(clock):
     stream = Terminal()
-    progress = Progress("slices", stream=stream, clock=clock)
+    progress = ProgressDisplay("slices", stream=stream, clock=clock)
     progress.begin(10, "a")
     _work(progress, clock, 10, 60.0)
     progress.begin(3600, "b")
@@ -92,7 +92,7 @@ def test_nothing_is_shown_on_request_or_without_a_stream(clock, style):
     stream = Terminal()
     if style == "auto":
         stream.close()
-    progress = Progress("slices", 10, stream=stream, clock=clock, style=style)
+    progress = ProgressDisplay("slices", 10, stream=stream, clock=clock, style=style)
     _work(progress, clock, 10, 100.0)
     progress.clear()
     assert stream.closed or stream.getvalue() == ""
@@ -103,7 +103,7 @@ def test_a_reader_that_went_away_does_not_stop_the_work(clock):
         def write(self, _: str) -> int:
             raise BrokenPipeError
 
-    progress = Progress("slices", 10, stream=Closed(), clock=clock)
+    progress = ProgressDisplay("slices", 10, stream=Closed(), clock=clock)
     _work(progress, clock, 10, 100.0)
     progress.clear()
     assert progress.done == 10

@@ -19,7 +19,7 @@ from litemedsam_jax.files import one_line, remove_stale
 from litemedsam_jax.imaging import file_kinds
 from litemedsam_jax.imaging.errors import CaseError
 from litemedsam_jax.parallel import outcomes
-from litemedsam_jax.progress import Counter, Progress, SharedCounter
+from litemedsam_jax.progress import Counter, ProgressDisplay, SharedCounter
 
 
 @dataclass
@@ -58,7 +58,7 @@ _print = functools.partial(print, flush=True)
 def segment_folder(
     options: BatchOptions,
     log: Callable[[str], None] = _print,
-    progress: Progress | None = None,
+    progress: ProgressDisplay | None = None,
 ) -> Summary:
     """Segments every case of a folder; times go to `efficiency.csv` beside the masks, as they come.
 
@@ -97,7 +97,7 @@ def segment_folder(
     if options.shard is not None:
         times_name = "efficiency_{}_of_{}.csv".format(*options.shard)
     times = TimeTable(options.outputs / times_name, keep=options.skip_existing)
-    with progress or Progress("slices", style="none") as shown:
+    with progress or ProgressDisplay("slices", style="none") as shown:
         for number, (path, result) in enumerate(_results(options, paths, shown), start=1):
             shown.clear()
             _report(result, f"[{number}/{len(paths)}] {one_line(path.name)}", log)
@@ -151,7 +151,7 @@ def _share(paths: list[Path], options: BatchOptions) -> list[Path]:
 
 
 def _results(
-    options: BatchOptions, paths: list[Path], progress: Progress
+    options: BatchOptions, paths: list[Path], progress: ProgressDisplay
 ) -> Iterator[tuple[Path, CaseResult]]:
     counter: Counter = progress
 

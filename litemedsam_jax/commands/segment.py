@@ -230,7 +230,7 @@ def run(args: argparse.Namespace) -> int:
             shard=args.shard,
             files=_file_options(args),
         )
-        shown = progress.Progress("slices", style=args.progress)
+        shown = progress.ProgressDisplay("slices", style=args.progress)
         summary = segment_folder(options, progress=shown)
     except BrokenPipeError:
         raise  # `infer.py ... | head`: nobody reads what is printed

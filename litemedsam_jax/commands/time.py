@@ -81,12 +81,12 @@ def _time_all(
     container: "Container", cases: list[Path], folder: Path
 ) -> tuple[dict[str, float], dict[str, str]]:
     from litemedsam_jax.evaluation import tables, timing
-    from litemedsam_jax.progress import Progress
+    from litemedsam_jax.progress import ProgressDisplay
 
     seconds: dict[str, float] = {}
     failed: dict[str, str] = {}
     table = folder / "running_time.csv"
-    with Progress("cases", len(cases)) as shown:
+    with ProgressDisplay("cases", len(cases)) as shown:
         for case in cases:
             try:
                 seconds[case.name] = timing.time_case(container, case, folder / case.name)

@@ -24,7 +24,7 @@ from litemedsam_jax.preparation.training_set import (
     split_name,
     visible_labels,
 )
-from litemedsam_jax.progress import Progress
+from litemedsam_jax.progress import ProgressDisplay
 
 _CACHE_NAME = ".litemedsam_index.json"
 
@@ -272,7 +272,7 @@ def _labels_of_folder(root: Path, names: Sequence[str]) -> dict[str, dict]:
         return {"stamp": stamp, "visible": visible, "background": not gts.any()}
 
     rows = []
-    with ThreadPoolExecutor(4) as pool, Progress("masks read", len(names)) as shown:
+    with ThreadPoolExecutor(4) as pool, ProgressDisplay("masks read", len(names)) as shown:
         for row in pool.map(examine, names):
             rows.append(row)
             shown.advance()

@@ -87,7 +87,7 @@ class EmbeddingFiles:
                 f"{count} embeddings take {count * self._bytes / 2**30:.1f} GiB and the limit is "
                 f"{self.limit / 2**30:.1f}; give a higher --cache-limit, or fewer slices"
             )
-        from litemedsam_jax.progress import Progress
+        from litemedsam_jax.progress import ProgressDisplay
 
         encoded = 0
 
@@ -96,7 +96,7 @@ class EmbeddingFiles:
             encoded += 1
             return encode(image)
 
-        with Progress("slices encoded", count) as progress:
+        with ProgressDisplay("slices encoded", count) as progress:
             for image in images:
                 self.read_or_encode(image, counted)
                 progress.advance()

@@ -15,7 +15,7 @@ import ml_dtypes
 import numpy as np
 
 from litemedsam_jax.files import replacing
-from litemedsam_jax.progress import Progress
+from litemedsam_jax.progress import ProgressDisplay
 from litemedsam_jax.training.catalog import Catalog, DataError
 from litemedsam_jax.training.samples import flip, teacher_input
 
@@ -142,7 +142,7 @@ def fill(
     taken = {path.stem for path in folder.glob(_PATTERN)}
     free = (f"embeddings-{start:03d}-{n:05d}" for n in range(10**5))
     names = (name for name in free if name not in taken)
-    with Progress("slices of the teacher's embeddings", len(own)) as shown:
+    with ProgressDisplay("slices of the teacher's embeddings", len(own)) as shown:
         for first in range(0, len(own), _SLICES_PER_SHARD):
             chunk = own[first : first + _SLICES_PER_SHARD]
             images = _counted(_variants(catalog, chunk, size, resize), shown)
@@ -150,7 +150,7 @@ def fill(
             _write(path, [catalog.entries[i].name for i in chunk], embed, images, batch)
 
 
-def _counted(images: Iterator[np.ndarray], shown: Progress) -> Iterator[np.ndarray]:
+def _counted(images: Iterator[np.ndarray], shown: ProgressDisplay) -> Iterator[np.ndarray]:
     """The images; whenever a slice's variants have all been taken, it is counted as done."""
     for number, image in enumerate(images, start=1):
         yield image
