@@ -26,6 +26,12 @@ _HELP = {
     "of the series",
 }
 
+# A value is decoded when it is first asked for: damage shows then.
+_READ_EARLY = (
+    "Rows", "Columns", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesDescription",
+    "SeriesNumber", "Modality", "SamplesPerPixel", "PhotometricInterpretation",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class DicomFile:
@@ -79,6 +85,8 @@ def read_header(path: Path) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of values that break a rule and hurt nobody
             header = read_data_set(path, pixels=False)
+            for keyword in _READ_EARLY:
+                header.get(keyword)
             _kind(header)
     except MemoryError:
         raise
@@ -122,7 +130,7 @@ def sop_class(header: Any) -> str:
 
 
 def _kind(header: Any) -> str:
-    return UID(sop_class(header)).name
+    return UID(sop_class(header), validation_mode=pydicom.config.IGNORE).name
 
 
 def _no_image(header: Any) -> str:

@@ -107,12 +107,13 @@ def _check_meta_image(path: Path) -> None:
         fields[key.strip()] = value.strip()
         if key.strip() == "ElementDataFile":
             break
-    name = fields.get("ElementDataFile", "")
-    if not name:
+    lacking = [key for key in ("DimSize", "ElementType", "ElementDataFile") if not fields.get(key)]
+    if lacking:
         raise ValueError(
-            f"{path}: cannot be read as a volume (its header names no values; it is damaged or "
+            f"{path}: cannot be read as a volume (its header lacks {lacking[0]}; it is damaged or "
             "another kind of file under this name)"
         )
+    name = fields["ElementDataFile"]
     wanted = _meta_bytes(fields)
     if name.upper() == "LOCAL":
         there = path.stat().st_size - at

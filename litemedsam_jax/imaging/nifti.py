@@ -157,6 +157,7 @@ def _scaled(array: np.ndarray, header: Any) -> np.ndarray:
         return array
     wide = np.float64 if array.dtype.itemsize > 2 and array.dtype.kind != "f" else np.float32
     scaled = array.astype(wide if array.dtype.kind != "f" else array.dtype)
-    scaled *= slope
-    scaled += shift
+    with np.errstate(over="ignore", invalid="ignore"):  # infinities are reported as such later
+        scaled *= slope
+        scaled += shift
     return scaled

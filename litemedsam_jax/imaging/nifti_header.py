@@ -18,6 +18,7 @@ RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 # closer than this part of a voxel to where straight axes put them.
 _STRAIGHT = 0.5
 _MILLIMETRES = {1: 1000.0, 3: 0.001}  # of NIfTI's codes for metres and micrometres
+_FARTHEST = 1e7  # mm; no scanner is so large
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # between NIfTI's RAS and DICOM's LPS
 
 
@@ -69,7 +70,7 @@ def values_type(header: Any, path: Path) -> np.dtype:
     """Of a voxel, in the file's byte order; raises ValueError on what is no value."""
     try:
         dtype = header.get_data_dtype()
-    except nibabel.spatialimages.HeaderDataError:
+    except (nibabel.spatialimages.HeaderDataError, KeyError):
         dtype = np.dtype("V1")
     if dtype.kind == "c":
         raise ValueError(f"{path}: holds complex numbers; write their magnitude to a file first")
@@ -103,8 +104,9 @@ def place(
     for form in ("sform", "qform"):
         if int(header[f"{form}_code"]) > 0:
             try:
-                affine = getattr(header, f"get_{form}")()
-                grids[form] = _grid(np.diag([scale, scale, scale, 1]) @ affine, size, flat)
+                with np.errstate(all="ignore"):
+                    affine = getattr(header, f"get_{form}")()
+                grids[form] = _grid(affine, scale, size, flat)
             except nibabel.spatialimages.HeaderDataError:  # programs differ on what that means
                 faults[form] = "has negative voxel sizes beside it"
             except ValueError as error:
@@ -141,7 +143,7 @@ def _unplaced(
 ) -> tuple[Geometry, tuple[str, ...]]:
     """A header with neither form: the axes start at 0, straight, as in ITK."""
     sides = np.abs(header["pixdim"][1:4].astype(np.float64)) * scale
-    usable = np.isfinite(sides) & (sides > 0)
+    usable = (sides > 0) & (sides < _FARTHEST)
     notes = () if usable.all() else ("its header gives no voxel size; taken as 1 mm",)
     x, y, z = np.where(usable, sides, 1.0).tolist()
     return Geometry(
@@ -149,11 +151,13 @@ def _unplaced(
     ), notes
 
 
-def _grid(affine: np.ndarray, size: tuple[int, int, int], flat: bool) -> Geometry:
-    """The grid of an affine in RAS; raises ValueError with what is wrong with it."""
+def _grid(affine: np.ndarray, scale: float, size: tuple[int, int, int], flat: bool) -> Geometry:
+    """The grid of an affine in RAS, in units of `scale` mm; ValueError: what is wrong with it."""
     if not np.isfinite(affine).all():
         raise ValueError("holds NaN or infinity")
-    lps = _LPS @ affine
+    if np.abs(affine).max() > _FARTHEST:
+        raise ValueError(f"holds {np.abs(affine).max():.2g} mm")
+    lps = _LPS @ np.diag([scale, scale, scale, 1]) @ affine
     axes = lps[:3, :3]
     if size[2] == 1 and not axes[:, 2].any():  # a 2D image's header need not say
         normal = np.cross(axes[:, 0], axes[:, 1])

@@ -110,7 +110,8 @@ def _whole_labels(array: np.ndarray, path: Path) -> np.ndarray:
     if array.ndim == 4:
         raise ValueError(f"{path}: a mask in colour; expected one number per voxel")
     if array.dtype.kind == "f":
-        whole = np.round(array)
+        with np.errstate(invalid="ignore"):
+            whole = np.round(array)
         if not np.isfinite(array).all() or np.abs(array - whole).max(initial=0) > 1e-3:
             raise ValueError(
                 f"{path}: holds fractions or NaN, so it is no label map; write whole numbers, 0 "
