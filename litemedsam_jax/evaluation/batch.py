@@ -173,10 +173,10 @@ def read_pair(pair: Pair) -> LabelPair:
     truth, masks = _read(pair.gt, pair.gt_key), _read(pair.seg, "segs")
     spacing = masks.spacing if truth.spacing is None else truth.spacing
     if truth.grid is None or masks.grid is None:
-        notes: tuple[str, ...] = ()
+        notes = (*truth.notes, *masks.notes)
         if truth.labels.ndim == 3 and (truth.grid is None) != (masks.grid is None):
             without = pair.gt if truth.grid is None else pair.seg
-            notes = (f"compared index by index: {without.name} holds no origin and direction",)
+            notes += (f"compared index by index: {without.name} holds no origin and direction",)
         return LabelPair(truth.labels, masks.labels, spacing, notes)
     target = _common_grid(truth.grid, masks.grid)
     if target is None:
@@ -224,6 +224,7 @@ class _LabelFile:
     labels: np.ndarray
     spacing: np.ndarray | None = None
     grid: Geometry | None = None
+    notes: tuple[str, ...] = ()
 
 
 def _read(path: Path, key: str) -> _LabelFile:
@@ -239,7 +240,8 @@ def _read(path: Path, key: str) -> _LabelFile:
     if kind == "picture":
         from litemedsam_jax.imaging import label_images
 
-        return _LabelFile(label_images.read_mask(path))
+        notes: list[str] = []
+        return _LabelFile(label_images.read_mask(path, notes=notes), notes=tuple(notes))
     from litemedsam_jax.imaging import volumes
 
     volume = volumes.read_labels(path)

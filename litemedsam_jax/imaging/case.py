@@ -129,7 +129,11 @@ def make_case(
         gts = _check_labels(gts)
         volume = gts.ndim == 3
     image = _check_image(image, volume)
-    _refuse_constant(image)
+    if is_constant(image):
+        raise CaseError(
+            f"the image is {image.flat[0]} everywhere, so there is nothing to find in it; check the "
+            "file, or the window and the modality by which it became 0 to 255"
+        )
     if boxes is not None:
         fitted = fit_boxes(boxes, image.shape[: 3 if volume else 2])
         if changed := int((fitted != boxes).any(1).sum()):
@@ -189,13 +193,10 @@ def _shape_advice(shape: tuple[int, ...]) -> str:
     return ""
 
 
-def _refuse_constant(image: np.ndarray) -> None:
+def is_constant(image: np.ndarray) -> bool:
+    """Whether an image holds one value alone: nothing can be found in it."""
     first = image.reshape(-1)[0]
-    if not any((part != first).any() for part in image):  # mostly the first part differs
-        raise CaseError(
-            f"the image is {first} everywhere, so there is nothing to find in it; check the file, "
-            "or the window and the modality by which it became 0 to 255"
-        )
+    return not any((part != first).any() for part in image)  # mostly the first part differs
 
 
 def _without_area(boxes: np.ndarray) -> np.ndarray:

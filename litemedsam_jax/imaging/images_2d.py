@@ -97,7 +97,7 @@ def read_header(path: Path) -> ImageHeader:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of size, for which there is a limit of our own
-            with _any_size(), Image.open(path) as image:
+            with any_size(), Image.open(path) as image:
                 kind = image.format
                 orientation = image.getexif().get(_ORIENTATION, 1)
                 header = ImageHeader(
@@ -189,7 +189,7 @@ def check_same_size(
     )
 
 
-class _any_size:
+class any_size:
     """Lifts Pillow's own limit of pixels, an exception without a way out."""
 
     def __enter__(self) -> None:

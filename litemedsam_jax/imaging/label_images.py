@@ -8,7 +8,13 @@ import numpy as np
 from PIL import Image
 
 from litemedsam_jax.imaging.errors import CaseError
-from litemedsam_jax.imaging.images_2d import ImageHeader, read_header, read_pixels, upright
+from litemedsam_jax.imaging.images_2d import (
+    ImageHeader,
+    any_size,
+    read_header,
+    read_pixels,
+    upright,
+)
 from litemedsam_jax.imaging.labels import as_labels
 
 # What Pillow calls palettes: their numbers, not their colours, are a mask's labels.
@@ -91,7 +97,7 @@ def encode_labels(labels: np.ndarray) -> np.ndarray:
 
 def _palette_numbers(path: Path, header: ImageHeader) -> np.ndarray | None:
     """Indices into the palette; None where a transparent colour other than 0 is the background."""
-    with Image.open(path) as image:
+    with any_size(), Image.open(path) as image:
         transparent = image.info.get("transparency")
         numbers = np.asarray(image if header.mode == "P" else image.convert("P"))
     if isinstance(transparent, bytes):

@@ -72,10 +72,14 @@ def _box_faults(boxes: np.ndarray, grid: tuple[int, ...]) -> list[str]:
         return ["boxes is empty; expected at least one"]
     if not np.isfinite(boxes).all():
         return ["boxes holds NaN or infinity; expected pixel indices"]
+    if boxes.min() >= 0 and boxes.max() <= 1 and (boxes % 1 != 0).any():
+        return ["boxes lie between 0 and 1 (normalised); expected pixel indices"]
     half = boxes.shape[1] // 2
     low, high, limits = boxes[:, :half], boxes[:, half:], np.array(grid[::-1])
+    flat = (low[:, :2] == high[:, :2]).any(1)
     faults = []
     for text, wrong in (
+        ("is a single row or column of pixels; look whether it is meant so", flat),
         ("has swapped corners; expected the minima first", (low > high).any(1)),
         (f"reaches out of the image {grid[::-1]} (x, y, z)", ((low < 0) | (high > limits)).any(1)),
     ):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from litemedsam_jax.files import replacing
 from litemedsam_jax.imaging import file_kinds
+from litemedsam_jax.imaging.errors import CaseError
 from litemedsam_jax.imaging.geometry import geometry_of
 from litemedsam_jax.imaging.labels import as_labels, rename_labels
 from litemedsam_jax.imaging.npz import read_npz
@@ -20,11 +21,14 @@ def export_case(segs: Path, case: Path | None, folder: Path, suffix: str = "nii.
     masks = read_npz(segs, (), ("segs", "gts", *_GEOMETRY))
     key = "segs" if "segs" in masks else "gts"
     if key not in masks:
-        raise ValueError(f"{segs}: has neither segs nor gts")
+        raise CaseError("has neither segs nor gts", segs)
     labels = as_labels(masks[key], f"{segs}: {key}")
     about = read_npz(case, (), _GEOMETRY) if case else masks
     if "labels" in about:
-        labels = rename_labels(labels, about["labels"])
+        try:
+            labels = rename_labels(labels, about["labels"])
+        except CaseError as error:
+            raise CaseError(error.reason, segs) from None
     name = file_kinds.stem_of(segs)
     if labels.ndim == 2:
         from litemedsam_jax.imaging import label_images
@@ -34,7 +38,7 @@ def export_case(segs: Path, case: Path | None, folder: Path, suffix: str = "nii.
             beside.write_bytes(label_images.encode_labels(labels).tobytes())
         return path
     if labels.ndim != 3:
-        raise ValueError(f"{segs}: {key} has shape {labels.shape}; expected (H, W) or (D, H, W)")
+        raise CaseError(f"{key} has shape {labels.shape}; expected (H, W) or (D, H, W)", segs)
     from litemedsam_jax.imaging import volumes
 
     path = folder / f"{name}.{suffix}"

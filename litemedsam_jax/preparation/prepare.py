@@ -9,6 +9,7 @@ import numpy as np
 
 from litemedsam_jax.imaging import file_kinds, masks
 from litemedsam_jax.imaging.boxes import Jitter, boxes_of_labels, objects_of
+from litemedsam_jax.imaging.case import is_constant
 from litemedsam_jax.imaging.errors import CaseError
 from litemedsam_jax.imaging.geometry import Geometry, geometry_arrays
 from litemedsam_jax.imaging.intensity import FILL_NAN_ADVICE, IntensityOptions, to_uint8
@@ -87,7 +88,7 @@ def prepare_volume(task: Task, options: PrepareOptions) -> Prepared:
 
     image_path, mask_path = task.source.image, task.source.masks[0]
     if file_kinds.kind_of(image_path) == "picture":
-        raise ValueError(f"{image_path}: is a picture; `litemedsam prepare images` takes it")
+        raise CaseError("is a 2D image; `litemedsam prepare images` takes it", image_path)
     labels = volumes.read_labels(mask_path)
     volume = volumes.read_volume(image_path)
     windowed = options.intensity is None or options.intensity.windowed
@@ -117,7 +118,9 @@ def prepare_volume(task: Task, options: PrepareOptions) -> Prepared:
             else to_uint8(volume.array, options.intensity or IntensityOptions(), FILL_NAN_ADVICE)
         )
     except ValueError as error:
-        raise ValueError(f"{image_path}: {error}") from None
+        raise CaseError(str(error), image_path) from None
+    if is_constant(imgs):
+        notes.append(f"the image is {imgs.flat[0]} everywhere; check the window and the file")
     name = f"{options.name_prefix}{task.source.case}"
     if options.cases:
         _write_case(options, f"3DBox_{name}", imgs, gts, geometry_arrays(volume.geometry))
@@ -148,6 +151,8 @@ def prepare_image(task: Task, options: PrepareOptions) -> Prepared:
     gts = _cleaned(gts, options)
     if not gts.any():
         return Prepared(_nothing_left(options, "--min-pixels-2d"), tuple(notes))
+    if is_constant(imgs):
+        notes.append(f"the image is {imgs.flat[0]} everywhere; check the window and the file")
     name = f"{options.name_prefix}{task.source.case}"
     if options.cases:
         _write_case(options, f"2DBox_{name}", imgs, gts, {})

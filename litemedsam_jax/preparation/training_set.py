@@ -95,7 +95,11 @@ def find_training_cases(folder: Path, gts: Path | None = None) -> list[tuple[Pat
         FileNotFoundError: no npz there, or none with a partner; single ones are reported when they
             are packed. CaseError: two files of one name.
     """
-    found = sorted(path for path in folder.rglob("*.npz") if not path.name.startswith("."))
+    found = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() == ".npz" and not path.name.startswith(".")
+    )
     if not found:
         raise FileNotFoundError(f"{folder}: no .npz in it or below it; expected training cases")
     pairs = [(path, path if gts is None else gts / path.relative_to(folder)) for path in found]

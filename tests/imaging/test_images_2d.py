@@ -108,3 +108,13 @@ def test_a_mask_drawn_on_the_stored_pixels_is_refused(tmp_path, corner):
     shape = images_2d.read_image(tmp_path / "a.jpg").shape
     with pytest.raises(CaseError, match=r"mask is 24x16 .* 16x24 .* EXIF orientation"):
         images_2d.check_same_size(np.zeros((16, 24)), shape, "m.png", tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "bmp"])
+@pytest.mark.parametrize("share", [0.5, 0.99])
+def test_files_that_were_cut_short_are_refused(tmp_path, suffix, share):
+    image = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
+    data = cv2.imencode(f".{suffix}", image)[1].tobytes()
+    (tmp_path / f"a.{suffix}").write_bytes(data[: int(share * len(data))])
+    with pytest.raises(CaseError):
+        images_2d.read_image(tmp_path / f"a.{suffix}")

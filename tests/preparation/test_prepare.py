@@ -1,8 +1,10 @@
 """`litemedsam prepare`: what is dropped from a mask, or missing in it, is reported."""
 
+import cv2
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from PIL import Image
 
 from litemedsam_jax.cli import main
 
@@ -46,3 +48,27 @@ def test_labels_that_a_mask_does_not_hold_are_reported(prepare, scan):
     status, said = prepare("volumes", *scan, "--keep-labels", "7")
     assert status == 1  # nothing was prepared
     assert "no label is left" in said and "--keep-labels" in said
+
+
+def test_smoothed_masks_and_turned_images_are_said(prepare, tmp_path):
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[:20, :30] = 200
+    exif = Image.Exif()
+    exif[274] = 3
+    Image.fromarray(image).save(tmp_path / "x.jpg", exif=exif)
+    mask = np.zeros((40, 60), np.uint8)
+    cv2.circle(mask, (45, 30), 8, 255, -1, cv2.LINE_AA)  # drawn on the image as it is shown
+    cv2.imwrite(str(tmp_path / "x_mask.png"), mask)
+    status, said = prepare("images", tmp_path / "x.jpg", tmp_path / "x_mask.png")
+    assert status == 0 and "EXIF orientation (3)" in said and "anti-aliasing" in said
+    imgs = np.load(tmp_path / "out/imgs/2DBox_US_Abd_x.npz")["imgs"]
+    gts = np.load(tmp_path / "out/gts/2DBox_US_Abd_x.npz")["gts"]
+    assert np.unique(gts).tolist() == [0, 1]
+    assert imgs[gts > 0].mean() > 190 and imgs[gts == 0].mean() < 60
+
+
+def test_a_constant_image_is_warned_of(prepare, tmp_path):
+    cv2.imwrite(str(tmp_path / "x.png"), np.full((40, 60), 7, np.uint8))
+    cv2.imwrite(str(tmp_path / "m.png"), np.full((40, 60), 255, np.uint8))
+    status, said = prepare("images", tmp_path / "x.png", tmp_path / "m.png")
+    assert status == 0 and "the image is 7 everywhere" in said
