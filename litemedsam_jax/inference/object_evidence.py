@@ -1,8 +1,8 @@
 """Whether a slice still shows an object that was drawn on another: log-odds from the network.
 
-Four measures, none of which decides alone: the predicted IoU, the overlap with the mask of the
-slice before, the area, and whether the embedding where that mask was is still nearer to the
-object's than to its surroundings'. The weights were fitted on the cases of docs/accuracy.md.
+Three measures, none of which decides alone: whether the embedding where the mask of the slice
+before was is still nearer to the object's than to its surroundings', the overlap with that mask,
+and the area. The weights are a logistic regression's, rounded; docs/accuracy.md has its cases.
 """
 
 import numpy as np
@@ -11,11 +11,11 @@ from litemedsam_jax.imaging.input_frame import widened
 from litemedsam_jax.inference.encoded_image import EncodedImage
 
 SURROUNDINGS = 12  # pixels of the input frame around the drawn box
-# Of similarity, IoU, overlap and log area; and the constant.
-WEIGHTS = (4.0, 1.0, 2.0, 0.6)
-CONSTANT = -2.7
+# Of similarity, overlap and log area; and the constant.
+WEIGHTS = (4.0, 2.3, 0.6)
+CONSTANT = -2.1
 LARGEST = 2.0  # log-odds of one slice count at most so much, so that two outweigh one
-GIVE_UP = 1.0  # below the best sum so far by so much, the object has ended
+GIVE_UP = 0.5  # below the best sum so far by so much, the object has ended
 _SMALLEST_AREA = 0.02
 
 
@@ -52,20 +52,17 @@ class ObjectEvidence:
         value = features[_cells(mask, len(features))].mean(axis=0) @ self._direction
         return float((value - self._zero) / max(self._one - self._zero, 1e-6))
 
-    def log_odds(
-        self, encoded: EncodedImage, mask: np.ndarray, before: np.ndarray, iou: float
-    ) -> float:
+    def log_odds(self, encoded: EncodedImage, mask: np.ndarray, before: np.ndarray) -> float:
         """The log-odds that the object is there, between -`LARGEST` and `LARGEST`.
 
         Args:
             encoded: the slice.
             mask: (256, 256) bool, found there.
             before: (256, 256) bool, not empty: that of the slice before.
-            iou: the predicted one.
         """
         overlap = int((mask & before).sum()) / max(1, int((mask | before).sum()))
         area = np.log(max(int(mask.sum()) / self._area, _SMALLEST_AREA))
-        measures = (self.similarity(encoded, before), iou, overlap, area)
+        measures = (self.similarity(encoded, before), overlap, area)
         value = CONSTANT + float(np.dot(WEIGHTS, measures))
         return float(np.clip(value, -LARGEST, LARGEST))
 

@@ -35,6 +35,7 @@ class Step:
 
     @property
     def fused(self) -> np.ndarray:
+        """The mean of the clipped logits, (256, 256)."""
         return np.clip(self.logits, -CLIP, CLIP).mean(axis=0)
 
 
@@ -82,7 +83,7 @@ class Side:
 
     def _weigh(self, image: EncodedImage, step: Step) -> None:
         mask = step.fused > 0
-        self.sum += self.evidence.log_odds(image, mask, self.before, step.iou)
+        self.sum += self.evidence.log_odds(image, mask, self.before)
         if mask.any():
             self.before = mask
         if self.sum > self.best[0]:
@@ -188,6 +189,7 @@ def _next_prompts(
 
 
 def scores_of(fused: np.ndarray, box: np.ndarray, distance: float, frame: Frame) -> Scores:
+    """Fused logits around a box (4,) of the image, with the ellipsoid's prior at a distance."""
     beyond = BEYOND * (box[2:] - box[:2] + 1)
     low = np.maximum(np.floor(box[:2] - beyond), 0).astype(int)
     high = np.ceil(box[2:] + beyond).astype(int) + 1
