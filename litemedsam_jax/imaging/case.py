@@ -131,8 +131,8 @@ def make_case(
     image = _check_image(image, volume)
     if is_constant(image):
         raise CaseError(
-            f"the image is {image.flat[0]} everywhere, so there is nothing to find in it; check the "
-            "file, or the window and the modality by which it became 0 to 255"
+            f"the image is {image.flat[0]} everywhere, so there is nothing to find in it; check "
+            "the file, or the window and the modality by which it became 0 to 255"
         )
     if boxes is not None:
         fitted = fit_boxes(boxes, image.shape[: 3 if volume else 2])
