@@ -1,18 +1,12 @@
 """MHA/MHD and NRRD files as SimpleITK reads them, with sentences where it has none."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
-_META_BYTES = {
-    "MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4, "MET_UINT": 4,
-    "MET_LONG": 4, "MET_ULONG": 4, "MET_LONG_LONG": 8, "MET_ULONG_LONG": 8, "MET_FLOAT": 4,
-    "MET_DOUBLE": 8,
-}  # fmt: skip
-_LONGEST_HEADER = 1 << 16
+from litemedsam_jax.imaging.meta_image import check_meta_image
 
 
 def read_image(path: Path) -> sitk.Image:
@@ -22,7 +16,7 @@ def read_image(path: Path) -> sitk.Image:
         ValueError: It cannot be read; the message says why.
     """
     if path.suffix.lower() in (".mha", ".mhd"):
-        _check_meta_image(path)
+        check_meta_image(path)
     warned = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
@@ -93,49 +87,3 @@ def _described_segments(words: Mapping[str, str]) -> list[tuple[int, int]]:
             return []
         found.append((int(layer), int(value)))
     return found
-
-
-def _check_meta_image(path: Path) -> None:
-    """What MetaIO only prints: values that are missing or fewer than the header says."""
-    with path.open("rb") as file:
-        head = file.read(_LONGEST_HEADER)
-    fields: dict[str, str] = {}
-    at = 0
-    for line in head.split(b"\n"):
-        at += len(line) + 1
-        key, _, value = line.decode("latin-1").partition("=")
-        fields[key.strip()] = value.strip()
-        if key.strip() == "ElementDataFile":
-            break
-    lacking = [key for key in ("DimSize", "ElementType", "ElementDataFile") if not fields.get(key)]
-    if lacking:
-        raise ValueError(
-            f"{path}: cannot be read as a volume (its header lacks {lacking[0]}; it is damaged or "
-            "another kind of file under this name)"
-        )
-    name = fields["ElementDataFile"]
-    wanted = _meta_bytes(fields)
-    if name.upper() == "LOCAL":
-        there = path.stat().st_size - at
-    elif name.startswith("LIST") or "%" in name:
-        return  # one file a slice
-    else:
-        data = path.parent / name
-        if not data.is_file():
-            raise ValueError(f"{path}: its values, {name}, do not lie beside it; copy both files")
-        there = data.stat().st_size
-    if wanted is not None and there < wanted:
-        raise ValueError(
-            f"{path}: is truncated ({there} of {wanted} bytes of values); copy it again"
-        )
-
-
-def _meta_bytes(fields: Mapping[str, str]) -> int | None:
-    try:
-        if fields.get("CompressedData", "False").lower() == "true":
-            return int(fields["CompressedDataSize"])
-        sides = [int(side) for side in fields["DimSize"].split()]
-        channels = int(fields.get("ElementNumberOfChannels", "1"))
-        return math.prod(sides) * channels * _META_BYTES[fields["ElementType"]]
-    except (KeyError, ValueError):
-        return None  # nothing to compare; ITK's reader will tell
