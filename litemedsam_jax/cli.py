@@ -17,6 +17,8 @@ _SEGMENTING = ProcessNeeds(
     ends_at_once=True,
     after_stop="with --skip-existing it goes on where it was",
 )
+# XLA's threads may be at work when the user ends it.
+_SERVING = ProcessNeeds(tunables=process.HUGE_PAGES, ends_at_once=True)
 _TRAINING = ProcessNeeds(tunables=process.TRAINING_PAGES)
 
 
@@ -38,7 +40,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "segment": Command("segment", "segment images and volumes inside boxes", _SEGMENTING),
-    "annotate": Command("annotate", "a page on which the mask follows the box"),
+    "annotate": Command("annotate", "a page on which the mask follows the box", _SERVING),
     "compile": Command("compile", "compile ahead of time, for quick starts"),
     "weights": Command("weights", "get the published weights"),
     "convert": Command("convert", "PyTorch checkpoint to safetensors, and back"),

@@ -1,5 +1,6 @@
 """Writing a case's masks, boxes and names beside each other, each file whole or not at all."""
 
+import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,8 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from litemedsam_jax.annotation.document import Document
+from litemedsam_jax.annotation.sizes import sizes
 from litemedsam_jax.files import replacing
 from litemedsam_jax.imaging.file_kinds import stem_of
+from litemedsam_jax.imaging.geometry import geometry_arrays
 from litemedsam_jax.imaging.label_files import output_name
 from litemedsam_jax.imaging.npz import write_npz
 from litemedsam_jax.imaging.opened_image import OpenedImage
@@ -20,7 +23,7 @@ def save(image: OpenedImage, document: Document, folder: Path) -> list[Path]:
     Returns:
         The files written: NAME.nii.gz (or the image's own kind; PNG for 2D images, npz with `segs`
         for npz, also NAME.dcm, a DICOM SEG object, for a DICOM series), NAME.boxes.json, which
-        `litemedsam segment --boxes` takes, and NAME.labels.json.
+        `litemedsam segment --boxes` takes, NAME.measurements.csv and NAME.labels.json.
 
     Raises:
         ValueError: A file would replace the image itself, or cannot hold these labels.
@@ -29,6 +32,7 @@ def save(image: OpenedImage, document: Document, folder: Path) -> list[Path]:
     stem = stem_of(image.path)
     written = save_labels(image, document, folder)
     written.append(_write_json(folder / f"{stem}.boxes.json", boxes_json(image, document)))
+    written.append(_write_sizes(image, document, folder / f"{stem}.measurements.csv"))
     names = [label.to_json() for label in document.labels.values()]
     written.append(_write_json(folder / f"{stem}.labels.json", names))
     return written
@@ -65,6 +69,46 @@ def save_labels(image: OpenedImage, document: Document, folder: Path) -> list[Pa
         dicom_seg.write_dicom_seg(image.path, labels, segmentation, names)
         written.append(segmentation)
     return written
+
+
+def save_case(image: OpenedImage, document: Document, folder: Path) -> Path:
+    """Writes a case of the challenge's format: what the network sees, the boxes, and the masks.
+
+    Returns:
+        The file, cases/NAME.npz with `imgs`, `boxes`, `gts` and, for volumes, the grid.
+
+    Raises:
+        ValueError: There is no box that adds. OSError: It cannot be written.
+    """
+    rows, _ = boxes_of(image, document)
+    if not rows:
+        raise ValueError("a case of the challenge's format needs a box; draw one first")
+    imgs, labels = image.network_image(), document.voxels
+    if image.flat:
+        imgs, labels = imgs[0], labels[0]
+    arrays = {"imgs": imgs, "boxes": np.array(rows), "gts": labels}
+    if image.geometry is not None and not image.flat:
+        arrays.update(geometry_arrays(image.geometry))
+    elif image.spacing is not None:
+        arrays["spacing"] = np.array(image.spacing)
+    path = folder / "cases" / f"{stem_of(image.path)}.npz"
+    if path.resolve() == image.path.resolve():
+        raise ValueError(f"{path}: would replace the image; give another --output")
+    write_npz(path, **arrays)
+    return path
+
+
+def _write_sizes(image: OpenedImage, document: Document, path: Path) -> Path:
+    table: list[tuple] = [("label", "name", "voxels", "ml", "first_slice", "last_slice")]
+    for entry in sizes(image, document):
+        ends = [z for z, plane in enumerate(document.voxels) if (plane == entry.label).any()]
+        name = document.label(entry.label).name
+        ml = "" if entry.ml is None else f"{entry.ml:.6g}"
+        first, last = (ends[0], ends[-1]) if ends else ("", "")
+        table.append((entry.label, name, entry.voxels, ml, first, last))
+    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows(table)
+    return path
 
 
 def boxes_json(image: OpenedImage, document: Document) -> Mapping[str, object]:

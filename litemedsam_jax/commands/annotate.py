@@ -6,6 +6,7 @@ import sys
 import threading
 import webbrowser
 from pathlib import Path
+from urllib.parse import quote
 
 from litemedsam_jax.weights import default_weights
 
@@ -36,6 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--labels", type=Path, metavar="FILE", help="JSON list of labels: names, or value and name")
     add("--read-only", action="store_true", help="look and try, keep nothing")
+    add(
+        "--strategy",
+        default="reference",
+        metavar="NAME",
+        help="of masks that are kept, as for `segment`; while a box is dragged it is always "
+        "'reference', the quickest (default: %(default)s)",
+    )
+    add("--host", default="127.0.0.1", help="an address of this machine; others need --token")
+    add("--token", help="what the address must carry; 16 characters or more (default: random)")
     add("--port", type=int, default=0, help="default: any that is free")
     add("--no-browser", action="store_true", help="print the address, open nothing")
 
@@ -44,16 +54,19 @@ def run(args: argparse.Namespace) -> int:
     """Serves until it is interrupted; returns the exit status."""
     os.environ.setdefault("JAX_PLATFORMS", "cpu")  # spares JAX the search for accelerators
     from litemedsam_jax.annotation.project import read_label_names
+    from litemedsam_jax.inference.strategies import parse
     from litemedsam_jax.process import keep_memory
     from litemedsam_jax.serving import server
     from litemedsam_jax.serving.workspace import Workspace
 
     try:
+        strategy = parse(args.strategy)
+        token = _token(args.host, args.token)
         labels = read_label_names(args.labels) if args.labels else []
         workspace = Workspace(args.inputs, args.output, labels, args.read_only)
         if not args.read_only:
             workspace.output.mkdir(parents=True, exist_ok=True)
-        listening = server.listen("127.0.0.1", args.port)
+        listening = server.listen(args.host, args.port)
     except OSError as error:
         named = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         print(f"litemedsam annotate: {named}", file=sys.stderr)
@@ -62,11 +75,32 @@ def run(args: argparse.Namespace) -> int:
         print(f"litemedsam annotate: {error}", file=sys.stderr)
         return 2
     keep_memory()
-    token = server.new_token()
-    address = f"http://127.0.0.1:{listening.getsockname()[1]}/?token={token}"
+    host = f"[{args.host}]" if ":" in args.host else args.host
+    address = f"http://{host}:{listening.getsockname()[1]}/?token={quote(token)}"
     print(f"open {address}\nmasks go to {workspace.output}; Ctrl-C ends", flush=True)
     if not args.no_browser:
         threading.Timer(0.3, webbrowser.open, [address]).start()
-    server.serve(workspace, args.weights, token, listening)
-    sys.stdout.flush()
-    os._exit(0)  # the model's thread may be at work in XLA, which would complain
+    server.serve(workspace, args.weights, strategy, token, listening)
+    return 0
+
+
+def _token(host: str, given: str | None) -> str:
+    """The token; raises ValueError where the server would be too open."""
+    import ipaddress
+
+    from litemedsam_jax.serving import server
+
+    if given is not None and (len(given) < 16 or not given.isascii() or not given.isprintable()):
+        raise ValueError("--token must be 16 printable ASCII characters or more")
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        raise ValueError(f"--host {host}: expected an IP address of this machine") from None
+    if address.is_unspecified:
+        raise ValueError(f"--host {host}: name one address; all of them would be too open")
+    if not address.is_loopback and given is None:
+        raise ValueError(
+            f"--host {host} is seen by other machines: say --token, and note that "
+            "the connection is not encrypted"
+        )
+    return given or server.new_token()

@@ -9,7 +9,7 @@ from litemedsam_jax.annotation.layers import Layer
 from litemedsam_jax.annotation.operations import DropLayer, PutLayer
 from litemedsam_jax.serving.case_session import CaseSession
 from litemedsam_jax.serving.context import Context
-from litemedsam_jax.serving.requests import PaintRequest, TidyRequest, parse
+from litemedsam_jax.serving.requests import PaintRequest, SaveRequest, TidyRequest, parse
 
 
 async def undo(context: Context, request: Request) -> Response:
@@ -95,11 +95,14 @@ async def drop_layer(context: Context, request: Request) -> Response:
 async def save(context: Context, request: Request) -> Response:
     """POST /cases/{case}/save: writes masks, boxes and names to the output folder."""
     session = await context.writable(request)
+    wanted = parse(SaveRequest, await request.body())
     folder = context.workspace.entry(session.number).folder
 
     def work() -> Response:
         with session.lock:
             written = saving.save(session.image, session.document, folder)
+            if wanted.case:
+                written.append(saving.save_case(session.image, session.document, folder))
         context.events.publish(None, {"saved": session.number})
         return JSONResponse({"folder": str(folder), "files": [path.name for path in written]})
 

@@ -13,12 +13,13 @@ from litemedsam_jax.annotation import edits
 from litemedsam_jax.annotation.operations import PutLayer
 from litemedsam_jax.annotation.run_lengths import Patch
 from litemedsam_jax.inference.predictor import LiteMedSAM
+from litemedsam_jax.inference.strategies import REFERENCE, Strategy
 from litemedsam_jax.serving.case_session import CaseSession
 from litemedsam_jax.serving.context import Context
 from litemedsam_jax.serving.embedding_cache import EmbeddingCache
 from litemedsam_jax.serving.model_worker import AHEAD, PROMPT
 from litemedsam_jax.serving.requests import BoxRequest, EncodeRequest, parse
-from litemedsam_jax.serving.slice_masks import SliceImage, encoded, mask_of_box
+from litemedsam_jax.serving.slice_masks import SliceImage, encoded, mask_to_keep
 
 
 async def encode(context: Context, request: Request) -> Response:
@@ -41,7 +42,7 @@ async def predict(context: Context, request: Request) -> Response:
     """
     session = await context.session(request)
     wanted = parse(BoxRequest, await request.body())
-    mask = await _mask(context, session, wanted, ("predict", wanted.client))
+    mask = await _mask(context, session, wanted, REFERENCE, ("predict", wanted.client))
     layer = _layer(session, wanted, mask)
     patch = await run_in_threadpool(session.tried, wanted.slice, layer)
     return JSONResponse({"number": wanted.number, "slice": wanted.slice, "patch": patch.to_json()})
@@ -51,7 +52,7 @@ async def put_box(context: Context, request: Request) -> Response:
     """POST /cases/{case}/boxes: keeps a box and its mask, as one step of the history."""
     session = await context.writable(request)
     wanted = parse(BoxRequest, await request.body())
-    mask = await _mask(context, session, wanted, None)
+    mask = await _mask(context, session, wanted, context.strategy, None)
 
     def keep() -> Response:
         with session.lock:
@@ -63,13 +64,23 @@ async def put_box(context: Context, request: Request) -> Response:
 
 
 async def _mask(
-    context: Context, session: CaseSession, wanted: BoxRequest, latest_of: Hashable
+    context: Context,
+    session: CaseSession,
+    wanted: BoxRequest,
+    strategy: Strategy,
+    latest_of: Hashable,
 ) -> Patch:
-    box = edits.ordered_box(wanted.box, session.document.shape)
+    box = np.array(edits.ordered_box(wanted.box, session.document.shape))
     source = await run_in_threadpool(session.slice_image, wanted.slice)
-    job = partial(_predict, cache=context.cache, source=source, box=box, at=wanted.threshold)
-    future = context.worker.submit(job, PROMPT, latest_of)
-    return await asyncio.wrap_future(future)
+    job = partial(
+        mask_to_keep,
+        cache=context.cache,
+        source=source,
+        box=box,
+        threshold=wanted.threshold,
+        strategy=strategy,
+    )
+    return await asyncio.wrap_future(context.worker.submit(job, PROMPT, latest_of))
 
 
 def _layer(session: CaseSession, wanted: BoxRequest, mask: Patch):
@@ -89,9 +100,3 @@ def _layer(session: CaseSession, wanted: BoxRequest, mask: Patch):
 
 def _encode(model: LiteMedSAM, cache: EmbeddingCache, source: SliceImage) -> None:
     encoded(model, cache, source)
-
-
-def _predict(
-    model: LiteMedSAM, cache: EmbeddingCache, source: SliceImage, box: edits.Box, at: float
-) -> Patch:
-    return mask_of_box(encoded(model, cache, source), np.array(box), at)

@@ -107,7 +107,12 @@ class _Steps:
             session = self._session
             image = session.network_image()
             self._slices = propagated(
-                model, self._context.cache, session.number, image, self._prompt
+                model,
+                self._context.cache,
+                session.number,
+                image,
+                self._prompt,
+                self._context.strategy,
             )
         return next(self._slices, None)
 

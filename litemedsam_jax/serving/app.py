@@ -12,6 +12,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from litemedsam_jax.inference.strategies import REFERENCE, Strategy
 from litemedsam_jax.serving import api_cases, api_edits, api_labels, api_prompts, api_propagation
 from litemedsam_jax.serving.context import Context, endpoint
 from litemedsam_jax.serving.embedding_cache import EmbeddingCache
@@ -60,6 +61,7 @@ def create_app(
     token: str,
     port: int,
     host: str = "127.0.0.1",
+    strategy: Strategy = REFERENCE,
 ) -> ASGIApp:
     """The application.
 
@@ -68,8 +70,9 @@ def create_app(
             them have no end of their own. The worker is started with the application.
         token: What every request must carry.
         port, host: Where it listens; the names that requests may call it by follow from them.
+        strategy: Of masks that are kept.
     """
-    context = Context(workspace, worker, EmbeddingCache(CACHE_BYTES), events)
+    context = Context(workspace, worker, EmbeddingCache(CACHE_BYTES), events, strategy)
 
     @asynccontextmanager
     async def lifespan(_: Starlette):

@@ -10,9 +10,10 @@ from litemedsam_jax.annotation.document import Document, Region, regions_of
 from litemedsam_jax.annotation.editor import Editor
 from litemedsam_jax.annotation.layers import Layer
 from litemedsam_jax.annotation.run_lengths import Patch, encode, encode_cropped
+from litemedsam_jax.annotation.sizes import sizes
 from litemedsam_jax.drawing.planes import planes_of
 from litemedsam_jax.imaging.opened_image import OpenedImage
-from litemedsam_jax.serving import display, sizes
+from litemedsam_jax.serving import display
 from litemedsam_jax.serving.slice_masks import SliceImage
 
 
@@ -81,7 +82,7 @@ class CaseSession:
     def slice_image(self, z: int) -> SliceImage:
         """A native slice as the network takes it."""
         self._check_slice(0, z)
-        return SliceImage((self.number, z), self.network_image()[z])
+        return SliceImage((self.number, z), self.network_image(), self.image.flat)
 
     def network_image(self) -> np.ndarray:
         """The case as the network takes it, made when it is first asked for."""
@@ -93,9 +94,8 @@ class CaseSession:
     def measurements(self) -> list[dict[str, Any]]:
         """Voxels, and volume or area, of each label, with a text for people."""
         with self.lock:
-            counts = np.bincount(self.document.voxels.ravel(), minlength=256)
-            labels = list(self.document.labels)
-        return [sizes.describe(self.image, label, int(counts[label])) for label in labels]
+            found = sizes(self.image, self.document)
+        return [size.to_json(self.image.flat) for size in found]
 
     def tried(self, z: int, layer: Layer) -> Patch:
         """The slice's labels as they would be with a layer, where it or its old form lies."""

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from litemedsam_jax.annotation.document import Region
 from litemedsam_jax.files import one_line
+from litemedsam_jax.inference.strategies import Strategy
 from litemedsam_jax.serving.case_session import CaseSession
 from litemedsam_jax.serving.embedding_cache import EmbeddingCache
 from litemedsam_jax.serving.events import Events
@@ -27,6 +28,7 @@ class Context:
     worker: ModelWorker
     cache: EmbeddingCache
     events: Events
+    strategy: Strategy  # of masks that are kept
 
     async def session(self, request: Request) -> CaseSession:
         """The case that a request is about; opening it may take seconds, elsewhere."""

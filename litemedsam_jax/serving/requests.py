@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import typing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 Request = TypeVar("Request")
@@ -80,9 +80,9 @@ class PropagateRequest:
 
 @dataclass(frozen=True)
 class SaveRequest:
-    """Which files to write."""
+    """What to write; `case`: also a case of the challenge's format, with the boxes."""
 
-    formats: list[str] = field(default_factory=list)
+    case: bool = False
 
 
 def parse(kind: type[Request], body: bytes) -> Request:

@@ -8,6 +8,7 @@ from types import FrameType
 import uvicorn
 
 from litemedsam_jax.inference.predictor import LiteMedSAM
+from litemedsam_jax.inference.strategies import Strategy
 from litemedsam_jax.serving.app import create_app, new_token
 from litemedsam_jax.serving.events import Events
 from litemedsam_jax.serving.model_worker import ModelWorker
@@ -34,12 +35,19 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def serve(workspace: Workspace, weights: Path | None, token: str, listening: socket.socket) -> None:
+def serve(
+    workspace: Workspace,
+    weights: Path | None,
+    strategy: Strategy,
+    token: str,
+    listening: socket.socket,
+) -> None:
     """Serves until the process is interrupted.
 
     Args:
         weights: Of the model; None: the default ones. Where they cannot be loaded the page says so
             and works without.
+        strategy: Of masks that are kept.
         token: What every request must carry.
         listening: The socket to serve on.
     """
@@ -49,7 +57,7 @@ def serve(workspace: Workspace, weights: Path | None, token: str, listening: soc
         lambda: LiteMedSAM.from_pretrained(weights, "cpu"),
         lambda: events.publish(None, {"model": True}),
     )
-    app = create_app(workspace, worker, events, token, port, host)
+    app = create_app(workspace, worker, events, token, port, host, strategy)
     config = uvicorn.Config(
         app,
         log_level="error",

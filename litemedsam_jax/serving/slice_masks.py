@@ -6,11 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from litemedsam_jax.annotation.run_lengths import Patch, encode_cropped
-from litemedsam_jax.imaging.input_frame import Frame, boxes_to_input, mask_from_logits
+from litemedsam_jax.imaging.boxes import to_pixel_centres
+from litemedsam_jax.imaging.input_frame import Frame, Scores, boxes_to_input, mask_from_logits
 from litemedsam_jax.imaging.slice_prompt import SlicePrompt
 from litemedsam_jax.inference.encoded_image import EncodedImage
 from litemedsam_jax.inference.predictor import LiteMedSAM
 from litemedsam_jax.inference.slice_propagation import EncodedVolume, propagate
+from litemedsam_jax.inference.strategies import Ensemble, SingleMask, Strategy
 from litemedsam_jax.serving.embedding_cache import EmbeddingCache
 
 
@@ -24,10 +26,22 @@ class SliceResult:
 
 @dataclass(frozen=True)
 class SliceImage:
-    """A slice of a case as the network takes it, with the key under which it is kept."""
+    """A slice of a case as the network takes it.
 
-    key: tuple[int, int]  # the case's number, the slice
-    image: np.ndarray  # (H, W) or (H, W, 3)
+    Attributes:
+        key: The case's number and the slice, under which its embedding is kept.
+        volume: (D, H, W) or (D, H, W, 3), the case.
+        flat: Whether the case is a 2D image.
+    """
+
+    key: tuple[int, int]
+    volume: np.ndarray
+    flat: bool = False
+
+    @property
+    def image(self) -> np.ndarray:
+        """(H, W) or (H, W, 3)."""
+        return self.volume[self.key[1]]
 
 
 def encoded(model: LiteMedSAM, cache: EmbeddingCache, source: SliceImage) -> EncodedImage:
@@ -50,24 +64,72 @@ def mask_of_box(image: EncodedImage, box: np.ndarray, threshold: float = 0.0) ->
     return encode_cropped(region.mask, region.columns.start, region.rows.start)
 
 
+def mask_to_keep(
+    model: LiteMedSAM,
+    cache: EmbeddingCache,
+    source: SliceImage,
+    box: np.ndarray,
+    threshold: float,
+    strategy: Strategy,
+) -> Patch:
+    """The mask of a box (4,) by a strategy, as `litemedsam segment` makes it on one slice."""
+    if isinstance(strategy, SingleMask):
+        return mask_of_box(encoded(model, cache, source), box, threshold)
+    image = source.image
+    box = to_pixel_centres(np.reshape(box, (1, 4)), image.shape[:2])
+    if source.flat:
+        from litemedsam_jax.inference.ensemble_image import fuse_image
+
+        scores = next(scores for _, scores in fuse_image(model.engine, image, box, strategy))
+    else:
+        from litemedsam_jax.inference.ensemble_volume import fuse_volume
+
+        # One slice by itself: its neighbours have no say in it, but the volume's ends have.
+        (x_min, y_min, x_max, y_max), z = box[0], source.key[1]
+        solid = np.array([[x_min, y_min, z, x_max, y_max, z]])
+        volume = source.volume
+        scores = next(s for _, _, s in fuse_volume(model.engine, volume, solid, strategy))
+    return _encode_scores(scores, threshold)
+
+
+def _encode_scores(scores: Scores, threshold: float = 0.0) -> Patch:
+    return encode_cropped(scores.values > threshold, scores.columns.start, scores.rows.start)
+
+
 class _CachedVolume(EncodedVolume):
     """A volume whose encoded slices are the server's."""
 
     def __init__(self, model: LiteMedSAM, cache: EmbeddingCache, case: int, volume: np.ndarray):
         super().__init__(model.engine, volume)
-        self._model, self._cache, self._case = model, cache, case
+        self._model, self._cache, self._case, self._volume = model, cache, case, volume
 
     def __getitem__(self, index: int) -> EncodedImage:
         """The encoded slice."""
-        return encoded(
-            self._model, self._cache, SliceImage((self._case, index), self.slices[index])
-        )
+        source = SliceImage((self._case, index), self._volume)
+        return encoded(self._model, self._cache, source)
 
 
 def propagated(
-    model: LiteMedSAM, cache: EmbeddingCache, case: int, volume: np.ndarray, prompt: SlicePrompt
+    model: LiteMedSAM,
+    cache: EmbeddingCache,
+    case: int,
+    volume: np.ndarray,
+    prompt: SlicePrompt,
+    strategy: Strategy,
 ) -> Iterator[SliceResult]:
-    """Yields an object's masks slice by slice, outwards from its box."""
+    """Yields an object's masks slice by slice, outwards from its box.
+
+    An ensemble is used where the range is known: it asks for the object's first and last slice.
+    """
+    if isinstance(strategy, Ensemble) and prompt.first is not None and prompt.last is not None:
+        from litemedsam_jax.inference.ensemble_volume import fuse_volume
+
+        x_min, y_min, x_max, y_max = prompt.boxes[0].box
+        solid = np.array([[x_min, y_min, prompt.first, x_max, y_max, prompt.last]])
+        solid = to_pixel_centres(solid, volume.shape[:3])
+        for z, _, scores in fuse_volume(model.engine, volume, solid, strategy):
+            yield SliceResult(z, _encode_scores(scores))
+        return
     for mask in propagate(_CachedVolume(model, cache, case, volume), prompt):
         region = mask.region
         patch = encode_cropped(region.mask, region.columns.start, region.rows.start)

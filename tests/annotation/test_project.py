@@ -9,7 +9,8 @@ import SimpleITK as sitk
 from litemedsam_jax.annotation import edits, project, saving
 from litemedsam_jax.annotation.operations import PutLayer
 from litemedsam_jax.annotation.run_lengths import encode_cropped
-from litemedsam_jax.imaging.npz import write_npz
+from litemedsam_jax.imaging.case import read_case
+from litemedsam_jax.imaging.npz import read_npz, write_npz
 from litemedsam_jax.imaging.opened_image import open_image
 
 
@@ -43,7 +44,10 @@ def test_masks_lie_where_the_image_lies(open_editor, suffix, oblique, anatomy, t
     original = path.read_bytes()
     assert project.progress(path, tmp_path / "out") == "edited"
     files = {file.name for file in saving.save(image, editor.document, tmp_path / "out")}
-    assert files == {f"scan.{suffix}", "scan.boxes.json", "scan.labels.json"}
+    others = {"scan.boxes.json", "scan.measurements.csv", "scan.labels.json"}
+    assert files == {f"scan.{suffix}", *others}
+    table = (tmp_path / "out" / "scan.measurements.csv").read_text().splitlines()
+    assert table[1] == f"1,label 1,36,{36 * 0.7 * 0.8 * 3 / 1000:.6g},2,2"
     assert project.progress(path, tmp_path / "out") == "saved" and path.read_bytes() == original
     saved = sitk.ReadImage(str(tmp_path / "out" / f"scan.{suffix}"))
     np.testing.assert_array_equal(sitk.GetArrayFromImage(saved), editor.document.voxels)
@@ -94,8 +98,25 @@ def test_a_mask_beside_the_image_is_the_start_and_stays_as_it_is(
     np.testing.assert_array_equal(again.document.voxels[1:], organs[1:])
 
 
+def test_a_case_of_the_challenge_reads_as_one(open_editor, oblique, anatomy, tmp_path):
+    sitk.WriteImage(oblique(anatomy), str(tmp_path / "scan.nii.gz"))
+    image = open_image(tmp_path / "scan.nii.gz")
+    editor, _ = open_editor(image, tmp_path / "out")
+    with pytest.raises(ValueError, match="needs a box"):
+        saving.save_case(image, editor.document, tmp_path / "out")
+    draw(editor)
+    path = saving.save_case(image, editor.document, tmp_path / "out")
+    case = read_case(path)
+    assert case.boxes.tolist() == [[3, 4, 2, 8, 9, 2]] and not case.warnings
+    np.testing.assert_array_equal(case.image, image.network_image())
+    np.testing.assert_array_equal(read_npz(path, ("gts",))["gts"], editor.document.voxels)
+
+
 def test_saved_masks_are_the_start_where_the_journal_is_gone(open_editor, tmp_path):
-    write_npz(tmp_path / "case.npz", imgs=np.zeros((5, 20, 20), np.uint8))
+    write_npz(
+        tmp_path / "case.npz",
+        imgs=np.arange(2000, dtype=np.int64).reshape(5, 20, 20).astype(np.uint8),
+    )
     image = open_image(tmp_path / "case.npz")
     editor, _ = open_editor(image, tmp_path / "out")
     draw(editor)
@@ -109,7 +130,10 @@ def test_saved_masks_are_the_start_where_the_journal_is_gone(open_editor, tmp_pa
 
 
 def test_an_image_is_never_replaced(open_editor, tmp_path):
-    write_npz(tmp_path / "case.npz", imgs=np.zeros((5, 20, 20), np.uint8))
+    write_npz(
+        tmp_path / "case.npz",
+        imgs=np.arange(2000, dtype=np.int64).reshape(5, 20, 20).astype(np.uint8),
+    )
     image = open_image(tmp_path / "case.npz")
     editor, _ = open_editor(image, tmp_path)
     draw(editor)

@@ -85,7 +85,7 @@ export const api = {
 
   undo: (id) => json("POST", `/cases/${id}/undo`, {}),
   redo: (id) => json("POST", `/cases/${id}/redo`, {}),
-  save: (id, formats) => json("POST", `/cases/${id}/save`, { formats }),
+  save: (id, challenge) => json("POST", `/cases/${id}/save`, { case: challenge }),
 
   listen(id, onEvent, onLost) {
     const source = new EventSource(`${ROOT}/cases/${id}/events`);

@@ -67,7 +67,8 @@ export const KEYS = [
     ["Ctrl+Z", "undo", undo],
     ["Ctrl+Shift+Z", "redo (also Ctrl+Y)", redo],
     ["Ctrl+Y", "", redo],
-    ["Ctrl+S", "save", () => canEdit() && save()],
+    ["Ctrl+S", "save (Shift: also as a case of the challenge's format)", () => canEdit() && save()],
+    ["Ctrl+Shift+S", "", () => canEdit() && save(true)],
   ]],
   ["Slices and view", [
     ["PageUp", "next slice (also wheel, .)", () => scroll(focusPane(), 1)],

@@ -121,8 +121,8 @@ function setProgress(done) {
 export const undo = () => store.canUndo && change((id) => api.undo(id));
 export const redo = () => store.canRedo && change((id) => api.redo(id));
 
-export async function save(formats = []) {
-  const done = await change((id) => api.save(id, formats));
+export async function save(challenge = false) {
+  const done = await change((id) => api.save(id, challenge));
   if (done) say(`saved ${done.files.join(", ")} in ${done.folder}`);
   await loadWorkspace().catch(fail);
 }

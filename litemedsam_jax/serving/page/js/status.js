@@ -56,7 +56,7 @@ function showModel() {
 
 at("model").addEventListener("click", () => {
   const { state, message } = store.workspace.model;
-  if (state === "missing") say(`${message} · \`python -m litemedsam_jax.weights.published\` fetches the published weights.`, true);
+  if (state === "missing") say(`${message} · \`litemedsam weights\` gets the published ones; then start again.`, true);
 });
 on("position case", showPlace);
 on("workspace", showModel);
