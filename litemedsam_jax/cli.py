@@ -46,6 +46,7 @@ COMMANDS = {
     "convert": Command("convert", "PyTorch checkpoint to safetensors, and back"),
     "evaluate": Command("evaluate", "score masks against ground truth"),
     "compare": Command("compare", "two sets of masks side by side"),
+    "measure": Command("measure", "volumes, diameters and intensities of masks"),
     "time": Command("time", "seconds per case of a container image"),
     "prepare": Command("prepare", "cases and training data from image files"),
     "pack": Command("pack", "training npz to ArrayRecord shards"),

@@ -34,6 +34,7 @@ ROOMS = {
     "imaging": set(),
     "preparation": {"imaging", "drawing"},
     "evaluation": {"imaging", "drawing"},
+    "measuring": {"imaging", "drawing"},  # what a mask measures: volume, diameters, intensities
     # The network, and what runs it.
     "models": set(),
     "weights": {"models"},
@@ -45,7 +46,7 @@ ROOMS = {
     "training": {"imaging", "drawing", "models", "weights", "preparation", "evaluation"},
     "commands": {
         "imaging", "drawing", "models", "weights", "engine", "inference", "batch", "training",
-        "preparation", "evaluation", "annotation", "serving", "cli",
+        "preparation", "evaluation", "measuring", "annotation", "serving", "cli",
     },
     "cli": {"commands"},
 }  # fmt: skip

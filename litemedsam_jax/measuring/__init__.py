@@ -1,0 +1,1 @@
+"""What a mask measures: volume, diameters, place and intensities of each label."""
