@@ -19,10 +19,11 @@ Convert weights between PyTorch's .pth and the safetensors file that everything 
   extract weights   convert_weights.py -from_pth medsam_lite_best.pth -to_pth lite_medsam.pth
   join              convert_weights.py --encoder distilled.pth --decoder-from medsam_vit_b.pth OUT
 
-A .pth may be a bare state_dict, the {"model": ...} of the trainers, one with a `module.` prefix,
-or an image encoder alone; LiteMedSAM, MedSAM's ViT-B and MobileSAM are known. It is read without
-PyTorch, and nothing in it is executed. Keys, shapes and types must match the network exactly; what
-does not is listed. Writing a .pth needs PyTorch."""
+A .pth may hold a bare state_dict or one under "model" or "state_dict", with the prefixes of
+DistributedDataParallel, torch.compile or Lightning, or an image encoder alone; safetensors with
+PyTorch's keys are read the same. LiteMedSAM, MedSAM's ViT-B and MobileSAM are known. Nothing in a
+file is executed. Keys, shapes and types must match the network exactly, and what does not is
+listed; half precision becomes float32. Writing a .pth needs PyTorch."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

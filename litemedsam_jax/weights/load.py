@@ -67,7 +67,7 @@ def open_model(path: str | PathLike) -> tuple[Weights, Callable[[], str]]:
     if weights.parts == ("image_encoder",):
         raise CheckpointError(
             f"{path}: an image encoder alone, without prompt encoder and mask decoder. Join them "
-            "with: convert_weights.py --encoder ENCODER --decoder-from FULL_MODEL OUT.safetensors"
+            "with: litemedsam convert --encoder ENCODER --decoder-from FULL_MODEL OUT.safetensors"
         )
     return weights, check
 
@@ -103,7 +103,7 @@ def _open(
         raise CheckpointError(
             f"{path}: without a digest of its values (written by an earlier version or another "
             "program), so that it cannot be told whether they were changed. If you trust the "
-            f"file: convert_weights.py {path} OUT.safetensors"
+            f"file: litemedsam convert {path} OUT.safetensors"
         )
     counters = safetensors_file.counters_of(metadata, str(path))
     return Weights(
@@ -118,7 +118,7 @@ def _with_torch_keys(path: Path, arrays: dict, parts: tuple[str, ...]) -> Weight
     if any(name.startswith("params/") for name in arrays):
         raise CheckpointError(
             f"{path}: the model configuration is missing from its metadata (another program has "
-            "written the file anew). Make such files with convert_weights.py."
+            "written the file anew). Make such files with `litemedsam convert`."
         )
     from litemedsam_jax.weights.state_dict import to_weights
 

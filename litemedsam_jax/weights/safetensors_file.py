@@ -167,7 +167,7 @@ def _mapped(path: Path, file: BinaryIO) -> tuple[dict[str, Any], memoryview]:
     if length > _MAX_HEADER or bytes(buffer[8:9]) != b"{":
         raise CheckpointError(
             f"{path}: neither safetensors nor a PyTorch checkpoint. Convert weights with "
-            "convert_weights.py, or get the published ones with `litemedsam weights`."
+            "`litemedsam convert`, or get the published ones with `litemedsam weights`."
         )
     try:
         header = json.loads(bytes(buffer[8 : 8 + length]))

@@ -87,4 +87,4 @@ def test_help():
     result = subprocess.run(
         command, capture_output=True, text=True, check=True, cwd=oracle.REPOSITORY
     )
-    assert "--decoder-from" in result.stdout and "nothing in it is executed" in result.stdout
+    assert "--decoder-from" in result.stdout and "file is executed" in result.stdout
