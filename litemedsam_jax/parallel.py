@@ -161,6 +161,7 @@ _busy = False
 def _start(attempt: Callable[[Any], ItemOutcome]) -> None:
     global _worker_attempt
     signal.signal(signal.SIGINT, _interrupt)
+    sys.unraisablehook = _unraisable
     if sys.platform != "win32":
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     _worker_attempt = attempt
@@ -171,6 +172,13 @@ def _interrupt(*_: Any) -> None:
     if _busy:
         raise KeyboardInterrupt  # so that no half file stays
     os._exit(_INTERRUPTED)
+
+
+def _unraisable(unraisable: Any) -> None:
+    """An interrupt that comes within a callback (JAX's of the garbage collector) counts too."""
+    if unraisable.exc_type is KeyboardInterrupt:
+        os._exit(_INTERRUPTED)
+    sys.__unraisablehook__(unraisable)
 
 
 def _work(item: Any) -> ItemOutcome:

@@ -35,6 +35,9 @@ class Counting:
             raise ValueError("bad.npz: is empty")
         if item == "slow":
             time.sleep(30)
+        if item == "slow in a callback":
+            # An exception in a destructor goes nowhere, as in a callback of C.
+            type("Waiting", (), {"__del__": lambda _: time.sleep(30)})()
         return os.getpid(), self.seen
 
 
@@ -89,14 +92,15 @@ def test_every_item_is_counted(capsys):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="other signals")
-def test_ctrl_c_ends_all_processes_without_a_traceback_of_theirs():
-    code = """
+@pytest.mark.parametrize("slow", ["slow", "slow in a callback"])
+def test_ctrl_c_ends_all_processes_without_a_traceback_of_theirs(slow):
+    code = f"""
 from litemedsam_jax.parallel import outcomes
 from tests.test_parallel import Counting
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
 try:
-    for outcome in outcomes(Counting().work, ["a", "slow", "slow"], 2):
+    for outcome in outcomes(Counting().work, ["a", "{slow}", "{slow}"], 2):
         print(outcome.item, flush=True)
 except KeyboardInterrupt:
     print("interrupted")
@@ -107,6 +111,7 @@ except KeyboardInterrupt:
         start_new_session=True,
     )  # fmt: skip
     assert run.stdout is not None and run.stdout.readline() == "a\n"
+    time.sleep(1.5)  # both processes have begun the next item
     os.killpg(run.pid, signal.SIGINT)  # as a terminal does
     output, errors = run.communicate(timeout=25)  # before "slow" would be done
     assert (output, errors) == ("interrupted\n", "")

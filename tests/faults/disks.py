@@ -50,7 +50,7 @@ def run(cases: Path, masks: Path, *options: str, **popen: Any) -> tuple[int, str
     """Exit status and stderr, without what is said of compiling."""
     process = start(cases, masks, *options, **popen)
     _, told = process.communicate(timeout=1800)
-    lines = [line for line in told.splitlines() if ": compiling '" not in line]
+    lines = [line for line in told.splitlines() if ": compiling " not in line]
     return process.returncode, "\n".join(lines)
 
 

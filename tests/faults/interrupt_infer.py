@@ -41,7 +41,7 @@ def interrupt(cases: Path, masks: Path, workers: int, moment: float) -> tuple[li
     if process.returncode == 0:
         return [], False
     wrong = []
-    lines = [line for line in told.splitlines() if ": compiling '" not in line]
+    lines = [line for line in told.splitlines() if ": compiling " not in line]
     if process.returncode != 130 or len(lines) != 1 or "interrupted" not in lines[0]:
         wrong.append(f"status {process.returncode}, stderr {told[-1500:]!r}")
     if took > 30:
