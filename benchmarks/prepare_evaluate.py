@@ -52,7 +52,7 @@ def read_masks(folder: Path) -> None:
 
 
 def evaluate(folder: Path, **options) -> None:
-    from litemedsam_jax.evaluation.batch import Pair, ScoreOptions, score_pair
+    from litemedsam_jax.evaluation.folders import Pair, ScoreOptions, score_pair
 
     score_pair(Pair("a", folder / "segs.npz", folder / "gts.npz"), ScoreOptions(**options))
 
@@ -69,8 +69,8 @@ def read_and_write_volumes(folder: Path) -> None:
 
 
 def prepare(folder: Path) -> None:
+    from litemedsam_jax.preparation.pair_to_case import PrepareOptions, Task, prepare_volume
     from litemedsam_jax.preparation.pairs import Source
-    from litemedsam_jax.preparation.prepare import PrepareOptions, Task, prepare_volume
 
     source = Source("a", folder / "a_0000.nii.gz", (folder / "a.nii.gz",))
     prepare_volume(Task(source, "train"), PrepareOptions(folder / "out", slices="all"))

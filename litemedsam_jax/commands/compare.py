@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from litemedsam_jax.commands.arguments import add_workers, refuse, tell_failures
 
 if TYPE_CHECKING:
-    from litemedsam_jax.evaluation.batch import FolderScores, Pair
     from litemedsam_jax.evaluation.comparison import Paired
+    from litemedsam_jax.evaluation.folders import FolderScores, Pair
 
 DESCRIPTION = """\
 Compares two sets of masks of the same cases: DSC, NSD and time side by side.
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=3,
         metavar="N",
-        help="pictures of the N worst and N best (default: %(default)s)",
+        help="draw the N worst and N best (default: %(default)s)",
     )
 
 
@@ -71,7 +71,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _score(args: argparse.Namespace, folder: Path) -> "tuple[dict[str, Pair], FolderScores]":
-    from litemedsam_jax.evaluation.batch import FolderScores, ScoreOptions, find_pairs, score_pairs
+    from litemedsam_jax.evaluation.folders import (
+        FolderScores,
+        ScoreOptions,
+        find_pairs,
+        score_pairs,
+    )
 
     truth = args.gt_dir or args.a
     pairs, missing = find_pairs(folder, truth, truth_key=None if args.gt_dir else "segs")
@@ -85,7 +90,7 @@ def _draw(
     pairs_a: "dict[str, Pair]",
     pairs_b: "dict[str, Pair]",
 ) -> dict[str, str]:
-    """Pictures named by rank; returns what could not be drawn."""
+    """Images named by rank; returns what could not be drawn."""
     ranked = sorted((p for p in paired if p.gain == p.gain), key=lambda p: p.gain)
     count = min(args.extremes, len(ranked))
     chosen = {f"worst{i + 1}": ranked[i] for i in range(count)}
@@ -96,28 +101,28 @@ def _draw(
             path = _draw_case(args, rank, pair, pairs_a[pair.case], pairs_b[pair.case])
             print(f"{rank}: {pair.case} ({pair.gain:+.4f}): {path}")
         except (OSError, ValueError) as error:
-            failed[pair.case] = f"no picture: {error}"
+            failed[pair.case] = f"not drawn: {error}"
     return failed
 
 
 def _draw_case(args: argparse.Namespace, rank: str, paired: "Paired", a: "Pair", b: "Pair") -> Path:
     from litemedsam_jax.drawing.overlay import write_image
-    from litemedsam_jax.evaluation import batch, comparison
+    from litemedsam_jax.evaluation import comparison, folders
     from litemedsam_jax.imaging import file_kinds
     from litemedsam_jax.imaging.npz import read_npz
 
     name = file_kinds.stem_of(paired.case)
     about = ("boxes", "spacing", "direction")
     case = read_npz(args.images / f"{name}.npz", ("imgs",), about)
-    read = batch.read_pair(a)
+    read = folders.read_pair(a)
     masks = {
         f"A, DSC {paired.dsc[0]:.3f}": read.segs,
-        f"B, DSC {paired.dsc[1]:.3f}": batch.read_pair(b).segs,
+        f"B, DSC {paired.dsc[1]:.3f}": folders.read_pair(b).segs,
     }
     if args.gt_dir:
         masks["ground truth"] = read.gts
     boxes, spacing, direction = map(case.get, about)
-    drawn = comparison.picture(case["imgs"], boxes, spacing, masks, direction)
+    drawn = comparison.panels_of_case(case["imgs"], boxes, spacing, masks, direction)
     path = args.pictures / f"{rank}_{name}.png"
     write_image(path, drawn)
     return path

@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit status."""
     from litemedsam_jax.evaluation import tables
-    from litemedsam_jax.evaluation.batch import ScoreOptions, find_pairs, score_pairs
+    from litemedsam_jax.evaluation.folders import ScoreOptions, find_pairs, score_pairs
 
     options = ScoreOptions(args.corrected, args.nsd, args.hd95, args.tolerance)
     columns = ["dsc"] + ["nsd"] * args.nsd + ["hd95"] * args.hd95

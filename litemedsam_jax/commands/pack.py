@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             for case, reason in outcome.result.failed.items():
                 failed[case] = (
-                    f"{reason}; it was left out of {outcome.item.path.name}: once it is mended, "
+                    f"{reason}; it was left out of {outcome.item.path.name}: once it is corrected, "
                     "delete that shard and run again"
                 )
             written += outcome.result.written

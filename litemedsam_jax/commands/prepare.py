@@ -216,9 +216,9 @@ def _add_volume_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit status."""
-    from litemedsam_jax.preparation import pairs, prepare
+    from litemedsam_jax.preparation import pair_to_case, pairs
 
-    work = prepare.prepare_volume if args.kind == "volumes" else prepare.prepare_image
+    work = pair_to_case.prepare_volume if args.kind == "volumes" else pair_to_case.prepare_image
     try:
         options = _options(args)
         sources = pairs.find_sources(
@@ -231,7 +231,7 @@ def run(args: argparse.Namespace) -> int:
     except (OSError, ValueError) as error:
         return refuse("prepare", error)
     tasks = [
-        prepare.Task(source, "train" if i < args.train_cases else "test")
+        pair_to_case.Task(source, "train" if i < args.train_cases else "test")
         for i, source in enumerate(sources.cases)
     ]
     return _report(partial(work, options=options), tasks, sources, args)
@@ -265,7 +265,7 @@ def _report(work, tasks: list, sources: "Sources", args: argparse.Namespace) -> 
 def _options(args: argparse.Namespace):
     from litemedsam_jax.imaging.boxes import Jitter
     from litemedsam_jax.imaging.intensity import IntensityOptions
-    from litemedsam_jax.preparation.prepare import PrepareOptions
+    from litemedsam_jax.preparation.pair_to_case import PrepareOptions
 
     common = {
         "output": args.output_path,

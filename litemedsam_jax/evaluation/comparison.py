@@ -10,6 +10,7 @@ from statistics import fmean
 import numpy as np
 
 from litemedsam_jax.evaluation.metrics import CaseScore
+from litemedsam_jax.imaging.errors import CaseError
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,11 @@ def verdict(pairs: Sequence[Paired]) -> str:
 
 
 def read_times(folder: Path) -> dict[str, float]:
-    """`efficiency.csv` (case,time) beside the masks; empty if there is none. Raises ValueError."""
+    """Seconds by case from `efficiency.csv` beside the masks; empty if there is none.
+
+    Raises:
+        CaseError: the file is no such table.
+    """
     path = folder / "efficiency.csv"
     if not path.is_file():
         return {}
@@ -95,10 +100,10 @@ def read_times(folder: Path) -> dict[str, float]:
         try:
             return {row["case"]: float(row["time"]) for row in csv.DictReader(stream)}
         except (KeyError, TypeError, ValueError):
-            raise ValueError(f"{path}: expected the columns case,time with seconds") from None
+            raise CaseError("expected the columns case,time with seconds", path) from None
 
 
-def picture(
+def panels_of_case(
     image: np.ndarray,
     boxes: np.ndarray | None,
     spacing: np.ndarray | None,
@@ -107,8 +112,15 @@ def picture(
 ) -> np.ndarray:
     """The case's middle slice with each set of masks in a panel of its own, RGB uint8.
 
-    masks: name -> labels of the image's grid, drawn in this order. direction: of a volume's axes,
-    see `orientation`.
+    Args:
+        image: (H, W), (H, W, 3), (D, H, W) or (D, H, W, 3), uint8.
+        boxes: (N, 4) or (N, 6); None: none are drawn.
+        spacing: (3,) x, y, z in mm; None: unknown.
+        masks: name to labels on the image's grid, drawn in this order.
+        direction: (9,) of a volume's axes, see `drawing.orientation`; None: unknown.
+
+    Returns:
+        (H', W', 3).
     """
     from litemedsam_jax.drawing import overlay
 

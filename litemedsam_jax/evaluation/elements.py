@@ -21,27 +21,27 @@ class Lattice:
     """Corners between the voxels of a (D, H, W) map, as positions in one long array.
 
     Corner (z, y, x) is the one before voxel (z, y, x) on each axis. Empty corners follow each row
-    and each slice, as many as `reach` (z, y, x): a step of at most that far from any corner is the
+    and each slice, as many as `halo` (z, y, x): a step of at most that far from any corner is the
     same sum everywhere, and never lands on a corner of another row or slice.
     """
 
     shape: tuple[int, ...]
-    reach: tuple[int, ...]
+    halo: tuple[int, ...]
 
     @property
     def row(self) -> int:
         """Positions from one row to the next."""
-        return self.shape[2] + 1 + self.reach[2]
+        return self.shape[2] + 1 + self.halo[2]
 
     @property
     def slice(self) -> int:
         """Positions from one slice to the next."""
-        return (self.shape[1] + 1 + self.reach[1]) * self.row
+        return (self.shape[1] + 1 + self.halo[1]) * self.row
 
     @property
     def margin(self) -> int:
         """Empty positions before the first corner, and after the last slice."""
-        return int(self.steps(np.array(self.reach)))
+        return int(self.steps(np.array(self.halo)))
 
     @property
     def size(self) -> int:
@@ -70,8 +70,12 @@ def elements_of(
 ) -> dict[int, Elements]:
     """The elements of each wanted label.
 
-    labels: (D, H, W), unsigned. wanted: bool, indexed by label; of the background False. weights:
-    each neighbour's part of a code, (2, 2, 2), or (1, 2, 2) for a picture as one slice.
+    Args:
+        labels: (D, H, W), unsigned.
+        wanted: bool, indexed by label; of the background False.
+        weights: each neighbour's part of a code, (2, 2, 2), or (1, 2, 2) for a 2D image as one
+            slice.
+        lattice: of the corners between voxels.
     """
     found = [_code(at, around, wanted, weights.ravel()) for at, around in
              _blocks(_corners(labels, weights.shape[0], lattice))]  # fmt: skip

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 
 from litemedsam_jax.evaluation import surface
+from litemedsam_jax.imaging.errors import CaseError
 from litemedsam_jax.imaging.labels import as_labels
 
 TOLERANCE = 2.0  # mm in 3D, pixels in 2D
@@ -92,15 +93,26 @@ def score_case(
 ) -> CaseScore:
     """Scores one case.
 
-    gts, segs: label maps (H, W) or (D, H, W) of one shape. spacing: x, y, z in millimetres, as the
-    cases store it, used for (D, H, W) alone (None: 1 mm). See the module's table for `corrected`.
-    A score that was not asked for is NaN. Raises ValueError on unusable arrays or spacing.
-
     Source: the reference's `evaluation/compute_metrics.py` and `SurfaceDice.py`.
+
+    Args:
+        gts: ground truth, labels (H, W) or (D, H, W).
+        segs: masks of the same shape.
+        spacing: (3,) x, y, z in mm, as cases store it, used for (D, H, W) alone; None: 1 mm.
+        corrected: see the module's table.
+        nsd: whether NSD is computed.
+        hd95: whether HD95 is computed.
+        tolerance: of NSD, in mm (3D) or pixels (2D).
+
+    Returns:
+        The scores; one that was not asked for is NaN.
+
+    Raises:
+        CaseError: arrays or a spacing that cannot be used.
     """
     gts, segs = _label_maps(gts, segs)
     if gts.ndim not in (2, 3):
-        raise ValueError(f"the masks are {_size(gts)}; expected (H, W) or (D, H, W)")
+        raise CaseError(f"the masks are {_size(gts)}; expected (H, W) or (D, H, W)")
     counts = _count(gts, segs)
     labels = _labels(counts, corrected)
     dsc = np.array([counts.dice(label) for label in labels])
@@ -188,7 +200,7 @@ def _grid_spacing(
         return (1.0, 1.0) if corrected else (1.0, 1.0, 1.0)
     values = np.asarray((1.0, 1.0, 1.0) if spacing is None else spacing, np.float64)
     if values.shape != (3,) or not np.isfinite(values).all() or (values <= 0).any():
-        raise ValueError(f"the spacing is {values.tolist()}; expected three positive numbers (mm)")
+        raise CaseError(f"the spacing is {values.tolist()}; expected three positive numbers (mm)")
     return tuple(float(v) for v in (values[::-1] if corrected else values))
 
 
@@ -211,10 +223,10 @@ def _notes(counts, labels, corrected, case_dsc, hds) -> tuple[str, ...]:
 
 
 def _label_maps(gts: np.ndarray, segs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both as the same unsigned type, the smallest that holds them. Raises ValueError."""
+    """Both as the same unsigned type, the smallest that holds them."""
     gts, segs = as_labels(gts, "ground truth"), as_labels(segs, "masks")
     if gts.shape != segs.shape:
-        raise ValueError(
+        raise CaseError(
             f"the masks are {_size(segs)} but the ground truth is {_size(gts)}; "
             "both must lie on the same grid"
         )

@@ -1,4 +1,4 @@
-"""Scores as a picture: every case a dot, by modality."""
+"""Scores as a plot: every case a dot, by modality."""
 
 import math
 from collections.abc import Mapping, Sequence

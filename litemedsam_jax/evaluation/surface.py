@@ -30,13 +30,17 @@ def label_distances(
 ) -> Iterator[tuple[int, SurfaceDistances]]:
     """Distances from each surface element of a label to the other map's surface of that label.
 
-    gts, segs: unsigned label maps of one shape, (H, W) or (D, H, W). labels: each must occur in
-    both maps. spacing: in the order of the axes. Distances over `limit` come out as infinite, which
-    spares the search.
+    Args:
+        gts: unsigned label map, (H, W) or (D, H, W).
+        segs: likewise, of the same shape.
+        labels: each must occur in both maps.
+        spacing: in the order of the axes.
+        limit: distances over it come out as infinite, which spares the search.
 
-    Yields a label and what `surface_distance.compute_surface_distances` makes of its masks, in the
-    order of the voxels: distances (same unit as `spacing`), with the area (3D) or length (2D) of
-    each element.
+    Yields:
+        A label and what `surface_distance.compute_surface_distances` makes of its masks, in the
+        order of the voxels: distances (same unit as `spacing`), with the area (3D) or length (2D)
+        of each element.
     """
     wanted = np.zeros(int(max(gts.max(), segs.max())) + 1, bool)
     wanted[list(labels)] = True
@@ -153,8 +157,8 @@ def _search_radius(spacing: Sequence[float]) -> float:
 @lru_cache(maxsize=16)
 def _neighbourhood(spacing: tuple[float, ...], radius: float) -> tuple[np.ndarray, np.ndarray]:
     """The offsets (N, 2 or 3) at most `radius` long, nearest first, and their lengths (N,)."""
-    reach = [int(radius / s) + 1 for s in spacing]
-    offsets = np.array(list(np.ndindex(*(2 * r + 1 for r in reach)))) - reach
+    halo = [int(radius / s) + 1 for s in spacing]
+    offsets = np.array(list(np.ndindex(*(2 * r + 1 for r in halo)))) - halo
     lengths = _length(offsets * np.asarray(spacing))
     order = np.argsort(lengths, kind="stable")
     order = order[lengths[order] <= radius]
@@ -166,7 +170,7 @@ def _length(vectors: np.ndarray) -> np.ndarray:
 
 
 def _as_slices(gts, segs, weights, offsets, spacing):
-    """All as (D, H, W): a picture is one slice, a slab one voxel thick (H, W, 1) as well."""
+    """All as (D, H, W): a 2D image is one slice, a slab one voxel thick (H, W, 1) as well."""
     scale = np.asarray(spacing, np.float64)
     if gts.ndim == 2:
         flat = np.pad(offsets, ((0, 0), (1, 0)))

@@ -39,7 +39,7 @@ def summary_rows(scores: Mapping[str, CaseScore], columns: Sequence[str]) -> lis
     """modality, cases, then mean and median of each column; `all` last.
 
     Cases without a score (NaN) are left out of that column's numbers; the note of such a case is
-    told when it is scored.
+    printed when it is scored.
     """
     groups: dict[str, list[CaseScore]] = {}
     for case, score in sorted(scores.items()):

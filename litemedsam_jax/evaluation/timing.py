@@ -14,9 +14,13 @@ from litemedsam_jax.files import replacing
 class Container:
     """What is run for each case.
 
-    engine: docker or podman (name or path). image: its name. memory: limit, as the engine takes it.
-    command: run in the image's working directory; it finds the case in /workspace/inputs and leaves
-    the masks in /workspace/outputs. timeout: seconds.
+    Attributes:
+        engine: docker or podman (name or path).
+        image: its name.
+        memory: limit, as the engine takes it.
+        command: run in the image's working directory; it finds the case in /workspace/inputs and
+            leaves the masks in /workspace/outputs.
+        timeout: seconds.
     """
 
     engine: str
@@ -27,7 +31,11 @@ class Container:
 
 
 def find_engine(name: str | None) -> str:
-    """The engine's path: the named one, else docker, else podman. Raises FileNotFoundError."""
+    """The engine's path: the named one, else docker, else podman.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
     for candidate in [name] if name else ["docker", "podman"]:
         if found := shutil.which(candidate):
             return found
@@ -37,22 +45,35 @@ def find_engine(name: str | None) -> str:
 
 
 def load_image(engine: str, archive: Path) -> None:
-    """Loads an image from a tar archive. Raises RuntimeError with the engine's words."""
+    """Loads an image from a tar archive.
+
+    Raises:
+        RuntimeError: in the engine's words, why it cannot be loaded.
+    """
     _engine([engine, "image", "load", "-i", str(archive)], f"{archive} could not be loaded")
 
 
 def demand_image(container: Container) -> None:
-    """Raises RuntimeError if the engine does not answer or does not have the image."""
+    """Checks that the engine answers and has the image.
+
+    Raises:
+        RuntimeError: it does not.
+    """
     _engine([container.engine, "version"], f"{container.engine} does not answer; is it running?")
     what = f"there is no image '{container.image}'; build it, or load it with --load FILE"
     _engine([container.engine, "image", "inspect", container.image], what)
 
 
 def time_case(container: Container, case: Path, output: Path) -> float:
-    """Runs the container on one case and moves its result to `output`; returns wall seconds.
+    """Runs the container on one case and moves its result to `output`.
 
-    Works in a temporary folder of its own, removed afterwards; the container has no network. Raises
-    RuntimeError if it fails, takes too long or writes no file of the case's name.
+    Works in a temporary folder of its own, removed afterwards; the container has no network.
+
+    Returns:
+        Wall seconds.
+
+    Raises:
+        RuntimeError: it fails, takes too long or writes no file of the case's name.
     """
     with tempfile.TemporaryDirectory(prefix="litemedsam-time-") as scratch:
         inputs, outputs = Path(scratch, "inputs"), Path(scratch, "outputs")

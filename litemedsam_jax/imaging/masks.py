@@ -6,6 +6,8 @@ from typing import Literal
 import cc3d
 import numpy as np
 
+from litemedsam_jax.imaging.errors import CaseError
+
 
 def drop_labels(labels: np.ndarray, unwanted: Sequence[int]) -> np.ndarray:
     """The labels with the unwanted ones set to background."""
@@ -20,15 +22,23 @@ def keep_labels(labels: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
 def split_instances(labels: np.ndarray, label: int) -> np.ndarray:
     """One label's connected parts (26- or 8-connected) become labels of their own.
 
-    They are numbered after the largest remaining label, as in the reference. Returns uint16.
+    They are numbered after the largest remaining label, as in the reference.
+
+    Args:
+        labels: (H, W) or (D, H, W), unsigned.
+        label: the one to split.
+
+    Returns:
+        uint16.
+
+    Raises:
+        CaseError: more than 65535 labels would result.
     """
     rest = drop_labels(labels, [label]).astype(np.uint16)
     parts = components(labels == label)
     offset = int(rest.max(initial=0))
     if offset + int(parts.max(initial=0)) > 65535:
-        raise ValueError(
-            f"label {label} has {parts.max()} separate parts; at most 65535 labels fit"
-        )
+        raise CaseError(f"label {label} has {parts.max()} separate parts; at most 65535 labels fit")
     return np.where(parts > 0, (parts + offset).astype(np.uint16), rest)
 
 
@@ -42,8 +52,12 @@ def components(mask: np.ndarray) -> np.ndarray:
 def remove_dust(labels: np.ndarray, min_voxels: int, min_pixels: int) -> np.ndarray:
     """Drops parts smaller than `min_voxels` in 3D, then smaller than `min_pixels` in each slice.
 
-    labels: (D, H, W), or (H, W), where only `min_pixels` counts. Parts are 26- (8-) connected
-    voxels of one label. Source: the reference's `pre_CT_MR.py`.
+    Parts are 26- (8-) connected voxels of one label. Source: the reference's `pre_CT_MR.py`.
+
+    Args:
+        labels: (D, H, W), or (H, W), where only `min_pixels` counts.
+        min_voxels: of a part in 3D.
+        min_pixels: of a part in a slice.
     """
     if labels.ndim == 2:
         return _dust(labels, min_pixels, 8)

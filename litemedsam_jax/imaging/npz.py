@@ -161,8 +161,8 @@ def _read_header(
     except (OSError, *_DAMAGE[:-1]):
         raise
     except Exception as error:  # the header is a Python literal, which can fail in many ways
-        told = one_line(" ".join(str(error).split()), 150)
-        raise CaseError(f"array '{name}' is no npy data: {told}") from error
+        message = one_line(" ".join(str(error).split()), 150)
+        raise CaseError(f"array '{name}' is no npy data: {message}") from error
     if dtype.hasobject:
         if objects:
             return shape, fortran, dtype

@@ -13,10 +13,19 @@ _GEOMETRY = ("spacing", "origin", "direction", "labels")
 
 
 def export_case(segs: Path, case: Path | None, folder: Path, suffix: str = "nii.gz") -> Path:
-    """Writes `segs` (or `gts`) of an npz as a label file; returns its path.
+    """Writes `segs` (or `gts`) of an npz as a label file.
 
-    case: the npz that was segmented, whose geometry and `labels` are used; None: the masks' own.
-    Raises ValueError or OSError that names the file.
+    Args:
+        segs: the npz with masks.
+        case: the npz that was segmented, with geometry and `labels`; None: the masks' own.
+        folder: where to write.
+        suffix: of volumes, without the dot: `nii.gz`, `nrrd` or `mha`; 2D masks become PNG.
+
+    Returns:
+        The path of the label file.
+
+    Raises:
+        CaseError: one of the npz cannot be used. OSError.
     """
     masks = read_npz(segs, (), ("segs", "gts", *_GEOMETRY))
     key = "segs" if "segs" in masks else "gts"

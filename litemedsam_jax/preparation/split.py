@@ -15,9 +15,19 @@ def divide(
 ) -> dict[str, list[str]]:
     """Case names to `PARTS`; each part sorted, none lost, none twice.
 
-    validation, testing: shares of the cases (or of the patients), rounded, at least one where the
-    share is above 0. patient: a regular expression whose first group (or whole match) names the
-    patient; cases of one patient stay together. Raises ValueError.
+    Args:
+        names: of the cases.
+        validation: share of the cases (or of the patients), rounded; at least one if above 0.
+        testing: likewise.
+        seed: of the order in which cases are drawn.
+        patient: a regular expression whose first group (or whole match) names the patient; cases
+            of one patient stay together.
+
+    Returns:
+        The names of each part.
+
+    Raises:
+        ValueError: the shares leave nothing to train on, or a name holds no patient.
     """
     if validation < 0 or testing < 0 or validation + testing >= 1:
         raise ValueError(f"shares {validation:g} and {testing:g}; expected a sum below 1")
@@ -40,7 +50,11 @@ def divide(
 
 
 def files_by_case(folder: Path) -> dict[str, list[Path]]:
-    """The files of each case in a folder and below it: same stem, an image's `_0000` aside."""
+    """The files of each case in a folder and below it: same stem, an image's `_0000` aside.
+
+    Raises:
+        ValueError: there are none.
+    """
     files = [
         path
         for path in sorted(folder.rglob("*"))

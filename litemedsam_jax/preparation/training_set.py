@@ -117,7 +117,14 @@ def find_training_cases(folder: Path, gts: Path | None = None) -> list[tuple[Pat
 def plan_shards(
     cases: list[tuple[Path, Path]], output: Path, megabytes: int, all_slices: bool = False
 ) -> list[ShardTask]:
-    """Groups cases into shards of about so many megabytes of npz."""
+    """Groups cases into shards.
+
+    Args:
+        cases: files with `imgs` and with `gts`.
+        output: folder of the shards.
+        megabytes: of npz in a shard, about.
+        all_slices: whether slices without objects are kept.
+    """
     groups: list[list[tuple[Path, Path]]] = [[]]
     filled = 0
     for case in cases:
@@ -204,7 +211,11 @@ def read_slices(
 
 
 def read_index(shard: Path) -> list[Entry]:
-    """The entries of a shard, in the order of its records. Raises ValueError, FileNotFoundError."""
+    """The entries of a shard, in the order of its records.
+
+    Raises:
+        FileNotFoundError: the shard is unfinished. CaseError: its index is damaged.
+    """
     index = shard.with_suffix(".jsonl")
     if not index.is_file():
         raise FileNotFoundError(
@@ -223,7 +234,7 @@ def read_index(shard: Path) -> list[Entry]:
             for row in rows
         ]
     except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{index}: damaged ({error}); run `litemedsam pack` again") from None
+        raise CaseError(f"damaged ({error}); run `litemedsam pack` again", index) from None
 
 
 def _encode(image: np.ndarray, gts: np.ndarray) -> bytes:
@@ -233,6 +244,6 @@ def _encode(image: np.ndarray, gts: np.ndarray) -> bytes:
 
 
 def decode(record: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """Image and labels of a record."""
+    """Image (H, W) or (H, W, 3) and labels (H, W) of a record."""
     with np.load(io.BytesIO(record), allow_pickle=False) as arrays:
         return arrays["imgs"], arrays["gts"]

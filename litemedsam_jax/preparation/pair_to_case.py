@@ -77,9 +77,13 @@ class Prepared:
 
 
 def prepare_volume(task: Task, options: PrepareOptions) -> Prepared:
-    """Writes one volume's files.
+    """Writes one volume's case and training npz.
 
     Source: the reference's `pre_CT_MR.py`.
+
+    Args:
+        task: the image, its mask, and where its training npz goes.
+        options: what to write, and how masks are cleaned.
 
     Raises:
         CaseError: the image or its mask cannot be used. OSError.
@@ -130,9 +134,13 @@ def prepare_volume(task: Task, options: PrepareOptions) -> Prepared:
 
 
 def prepare_image(task: Task, options: PrepareOptions) -> Prepared:
-    """Writes one 2D image's files.
+    """Writes one 2D image's case and training npz.
 
     Source: the reference's `pre_grey_rgb.py`.
+
+    Args:
+        task: the image, its mask, and where its training npz goes.
+        options: what to write, and how masks are cleaned.
 
     Raises:
         CaseError: the image or its mask cannot be used. OSError.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from litemedsam_jax.evaluation import tables
-from litemedsam_jax.evaluation.batch import ScoreOptions, find_pairs, score_pairs
+from litemedsam_jax.evaluation.folders import ScoreOptions, find_pairs, score_pairs
 from litemedsam_jax.imaging import volumes
 from litemedsam_jax.imaging.geometry import Geometry
 
