@@ -180,6 +180,8 @@ ACROSS_MODULES = {
     "test_architecture",  # this file
     "test_container",  # the image's list of packages
     "serving/test_page",  # the page itself, in a browser
+    "serving/test_api",  # requests to all of the server
+    "commands/test_segment_weights",  # where weights are looked for
     "batch/test_hostile",  # hundreds of broken cases in one folder
     "batch/test_image_kinds",  # files of every kind through `infer.py`
     "batch/test_real_run",  # the network, two processes
