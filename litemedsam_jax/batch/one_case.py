@@ -17,6 +17,7 @@ from litemedsam_jax.weights.errors import CheckpointError
 
 if TYPE_CHECKING:
     from litemedsam_jax.imaging.image_case import FileOptions, ImageCase
+    from litemedsam_jax.imaging.postprocess import Step
     from litemedsam_jax.inference.predictor import LiteMedSAM
     from litemedsam_jax.progress import Counter
 
@@ -41,6 +42,7 @@ class BatchOptions:
     device: str | None = None  # "cpu", "gpu", "tpu"; None: JAX's choice
     workers: int = 1  # processes, each with a model of its own
     shard: tuple[int, int] | None = None  # (I, N): of every N cases the one after I others
+    postprocess: "tuple[Step, ...]" = ()  # that clean the masks
     files: "FileOptions | None" = None  # where boxes of image files (other than npz) come from
 
 
@@ -103,6 +105,10 @@ class Segmenter:
             image = None if is_npz(path) else _read_image_case(path, self.options)
             case = image.case if image else read_case(path, self.options.prompts)
             segs = self._segment(case)
+            if self.options.postprocess:
+                from litemedsam_jax.imaging.postprocess import postprocess
+
+                segs = postprocess(segs, self.options.postprocess, case.spacing)
             self._write(path, case, image, segs)
             seconds = time.perf_counter() - start
             if self.options.overlays is not None:

@@ -47,19 +47,19 @@ def run(args: argparse.Namespace) -> int:
         masks = file_kinds.cases_in(args.masks)
         if not masks:
             raise ValueError(f"{args.masks}: holds no masks")
-        return measure_files(masks, args.images, args.output or [], args.overlay)
+        files = [(mask, args.images) for mask in masks]
+        return measure_files(files, args.output or [], args.overlay)
     except (OSError, ValueError) as error:
         return refuse("measure", error)
 
 
 def measure_files(
-    masks: list[Path], images: Path | None, outputs: list[Path], overlays: Path | None = None
+    files: list[tuple[Path, Path | None]], outputs: list[Path], overlays: Path | None = None
 ) -> int:
     """Measures files and writes or prints what was found.
 
     Args:
-        masks: the label files.
-        images: the image, or the folder of images; None: there are none.
+        files: of each case the masks and their image, the folder of images, or None.
         outputs: CSV and JSON files to write; none: a short table is printed.
         overlays: a folder for images of the diameters.
 
@@ -70,7 +70,7 @@ def measure_files(
 
     failed: dict[str, str] = {}
     records = []
-    for mask in masks:
+    for mask, images in files:
         try:
             image = None if images is None else cases.find_image(mask, images)
             case = cases.measure_case(mask, image)

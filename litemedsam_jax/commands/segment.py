@@ -12,6 +12,7 @@ from litemedsam_jax.weights import default_weights
 if TYPE_CHECKING:
     from litemedsam_jax.batch.folder import BatchOptions, Summary
     from litemedsam_jax.imaging.image_case import FileOptions
+    from litemedsam_jax.imaging.postprocess import Step
     from litemedsam_jax.inference.strategies import Strategy
 
 DESCRIPTION = """\
@@ -76,6 +77,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         help="with --boxes gt: widen boxes by this, in the 256x256 frame (default: %(default)s)",
     )
+    add(
+        "--postprocess",
+        type=_postprocess,
+        default=(),
+        metavar="STEPS",
+        help="clean the masks by steps joined by commas: fill-holes, largest-part, min-ml=ML (drop "
+        "smaller parts), smooth (default: none)",
+    )
+    add(
+        "--measure",
+        action="store_true",
+        help="also write measurements.csv and .json beside the masks: volumes, diameters, "
+        "intensities, see `litemedsam measure`",
+    )
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--overwrite", action="store_true", help="segment all cases (default)")
     existing.add_argument(
@@ -124,6 +139,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _strategy(text: str) -> "Strategy":
     from litemedsam_jax.inference.strategies import parse
+
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _postprocess(text: str) -> "tuple[Step, ...]":
+    from litemedsam_jax.imaging.postprocess import parse
 
     try:
         return parse(text)
@@ -228,6 +252,7 @@ def run(args: argparse.Namespace) -> int:
             device=device,
             workers=args.num_workers,
             shard=args.shard,
+            postprocess=args.postprocess,
             files=_file_options(args),
         )
         shown = progress.ProgressDisplay("slices", style=args.progress)
@@ -243,7 +268,21 @@ def run(args: argparse.Namespace) -> int:
         print(f"litemedsam segment: {error}", file=sys.stderr)
         return 2
     _report(summary, options)
-    return 1 if summary.failed else 0
+    status = 1 if summary.failed else 0
+    return max(status, _measure(summary, options)) if args.measure else status
+
+
+def _measure(summary: "Summary", options: "BatchOptions") -> int:
+    """Measures the masks of the cases that are done; returns the exit status of that."""
+    from litemedsam_jax.batch.folder import list_cases
+    from litemedsam_jax.batch.one_case import masks_name
+    from litemedsam_jax.commands.measure import measure_files
+
+    part = "" if options.shard is None else "_{}_of_{}".format(*options.shard)
+    outputs = [options.outputs / f"measurements{part}{suffix}" for suffix in (".csv", ".json")]
+    done = {*summary.done, *summary.skipped}
+    cases = [path for path in list_cases(options.inputs) if path.name in done]
+    return measure_files([(options.outputs / masks_name(path), path) for path in cases], outputs)
 
 
 def _report(summary: "Summary", options: "BatchOptions") -> None:

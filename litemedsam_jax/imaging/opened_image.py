@@ -12,7 +12,7 @@ from litemedsam_jax.imaging.case import make_case
 from litemedsam_jax.imaging.geometry import Geometry, geometry_of
 from litemedsam_jax.imaging.image_case import grey_levels, guess_intensity
 from litemedsam_jax.imaging.intensity import IntensityOptions
-from litemedsam_jax.imaging.npz import read_npz
+from litemedsam_jax.imaging.npz import read_npz, read_object_array
 
 if TYPE_CHECKING:
     from litemedsam_jax.imaging.volumes import Volume
@@ -143,7 +143,11 @@ def read_labels_for(image: OpenedImage, path: Path) -> np.ndarray:
 
 
 def _open_npz(path: Path) -> OpenedImage:
-    arrays = read_npz(path, ("imgs",), ("boxes", "gts", *_GEOMETRY))
+    # Boxes as dictionaries (CVPR 2025) are prompts, not arrays.
+    drawn = read_object_array(path, "boxes") is not None
+    arrays = read_npz(
+        path, ("imgs",), ("gts", *_GEOMETRY) if drawn else ("boxes", "gts", *_GEOMETRY)
+    )
     values, boxes = arrays["imgs"], arrays.get("boxes")
     flat = values.ndim == 2 or (values.ndim == 3 and values.shape[-1] == 3)
     if boxes is not None and boxes.size:
