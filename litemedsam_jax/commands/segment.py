@@ -176,7 +176,8 @@ def _add_image_files(group: argparse._ArgumentGroup) -> None:
     add(
         "--modality",
         metavar="CT|MR|...",
-        help="of volumes: CT is windowed, others clipped to percentiles (default: by the values)",
+        help="of volumes: CT is windowed, others clipped to percentiles (default: as "
+        "DICOM says, else by the values)",
     )
     add("-window_level", type=float, default=40, metavar="HU", help="CT (default: %(default)s)")
     add("-window_width", type=float, default=400, metavar="HU", help="CT (default: %(default)s)")
@@ -202,7 +203,11 @@ def _add_image_files(group: argparse._ArgumentGroup) -> None:
         metavar="LABEL",
         help="of a mask: the labels to box (default: all)",
     )
-    add("--dicom-seg", action="store_true", help="also a DICOM SEG object (.dcm) a DICOM series")
+    add(
+        "--dicom-seg",
+        action="store_true",
+        help="also a DICOM SEG object (.dcm) of each DICOM input",
+    )
 
 
 def _file_options(args: argparse.Namespace) -> "FileOptions | None":
