@@ -1,0 +1,1 @@
+"""What is edited on the page: layers of a label map, their history and its journal."""

@@ -70,6 +70,8 @@ class Document:
         """What the layers add up to in a part of a slice.
 
         Args:
+            z: The slice.
+            region: Its rows and columns.
             layers: Other ones than the document's own, to try something.
         """
         rows, columns = region

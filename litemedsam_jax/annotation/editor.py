@@ -64,6 +64,7 @@ class Editor:
         """Does operations as one step of the history; returns where the label map changed.
 
         Args:
+            *operations: What to do, in order.
             extend: They belong to the step before, and are undone with it.
         """
         step = _Step(list(operations))

@@ -75,7 +75,9 @@ def paint_masks(document: Document, axis: int, index: int, data: object) -> dict
     """A mask that was painted on a slice of any plane, by native slices.
 
     Args:
-        axis: Of (D, H, W), across which the painted slice lies; `index` along it.
+        document: What it was painted on; left as it is.
+        axis: Of (D, H, W), across which the painted slice lies.
+        index: Of that slice along the axis.
         data: The mask as JSON holds it (see `run_lengths`), in the painted slice: its rows and
             columns follow the two other axes, in order.
 

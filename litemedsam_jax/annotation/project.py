@@ -44,6 +44,8 @@ def open_editor(
     the image that is named as its mask, else with none.
 
     Args:
+        image: The image.
+        folder: Where its masks and its journal are kept.
         labels: Names and colours for a case that has none yet.
         write: Whether a journal is kept; otherwise nothing on disk is touched.
 

@@ -14,7 +14,8 @@ def distances(first: int, last: int, size: int) -> np.ndarray:
     """The distance of each plane of a range from where the object is widest, 0 to 1.
 
     Args:
-        first, last: the range, inclusive.
+        first: plane of the range.
+        last: plane of it, inclusive.
         size: of the volume along this axis. Where the range ends with the volume the object may go
             on, so there is no narrowing towards that end.
     """
@@ -40,7 +41,8 @@ def prior(rows: np.ndarray, columns: np.ndarray, distance: float) -> np.ndarray:
     """1 at the ellipsoid's centre, 0 on its surface, negative outside; (len(rows), len(columns)).
 
     Args:
-        rows, columns: distances from the centre along both axes, 1 at the box's side.
+        rows: distances from the centre along y, 1 at the box's side.
+        columns: the same along x.
         distance: that of the plane.
     """
     return 1 - (rows[:, None] ** 2 + columns[None] ** 2 + distance**2)

@@ -66,10 +66,13 @@ def create_app(
     """The application.
 
     Args:
-        worker, events: Stop and close them before the server is stopped: requests that wait for
-            them have no end of their own. The worker is started with the application.
+        workspace: The cases.
+        worker: Runs the model; is started with the application. Stop it before the server is
+            stopped: requests that wait for it have no end of their own.
+        events: What pages are told of; close it before, for the same reason.
         token: What every request must carry.
-        port, host: Where it listens; the names that requests may call it by follow from them.
+        port: Where it listens; the names that requests may call it by follow from it and `host`.
+        host: The same.
         strategy: Of masks that are kept.
     """
     context = Context(workspace, worker, EmbeddingCache(CACHE_BYTES), events, strategy)

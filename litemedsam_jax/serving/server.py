@@ -45,6 +45,7 @@ def serve(
     """Serves until the process is interrupted.
 
     Args:
+        workspace: The cases.
         weights: Of the model; None: the default ones. Where they cannot be loaded the page says so
             and works without.
         strategy: Of masks that are kept.

@@ -57,6 +57,8 @@ def mask_of_box(image: EncodedImage, box: np.ndarray, threshold: float = 0.0) ->
     """The mask of a box (4,), x_min, y_min, x_max, y_max, in pixels of the slice.
 
     Args:
+        image: The encoded slice.
+        box: x_min, y_min, x_max, y_max, inclusive.
         threshold: The logit above which a pixel belongs to the mask.
     """
     logits = image.logits(boxes_to_input(np.reshape(box, (1, 4)), image.frame))[0]

@@ -48,6 +48,7 @@ class Workspace:
             inputs: Files, DICOM folders, and folders of such.
             output: None: `annotations` in the first folder.
             labels: Names and colours for cases that have none yet.
+            read_only: Whether nothing is written.
 
         Raises:
             FileNotFoundError: An input is missing. ValueError: There is no case, or two cases
