@@ -46,7 +46,7 @@ def read_mask(
     """
     path = Path(path)
     header = read_header(path)
-    if header.mode in _PALETTES and (numbers := _palette_numbers(path, header)) is not None:
+    if header.mode in _PALETTES and (numbers := _palette_numbers(path, header, notes)) is not None:
         labels = numbers
     else:
         labels = _labels_of(read_pixels(path, header), header, path, notes)
@@ -95,16 +95,23 @@ def encode_labels(labels: np.ndarray) -> np.ndarray:
     return data
 
 
-def _palette_numbers(path: Path, header: ImageHeader) -> np.ndarray | None:
-    """Indices into the palette; None where a transparent colour other than 0 is the background."""
+def _palette_numbers(path: Path, header: ImageHeader, notes: list[str] | None) -> np.ndarray | None:
+    """Indices into the palette; None where its colours count instead.
+
+    They do where a transparent colour other than 0 is the background, and where a smoothed mask was
+    given a palette.
+    """
     with any_size(), Image.open(path) as image:
         transparent = image.info.get("transparency")
         numbers = np.asarray(image if header.mode == "P" else image.convert("P"))
+        colours = np.asarray(image.convert("RGB"))
     if isinstance(transparent, bytes):
         clear = [index for index, alpha in enumerate(transparent) if alpha == 0]
     else:
         clear = [] if transparent is None else [transparent]
     if any(index and (numbers == index).any() for index in clear):
+        return None
+    if _without_smears(colours, path, None) is not colours:
         return None
     return upright(numbers, header.orientation)
 

@@ -131,3 +131,11 @@ def test_a_mask_that_was_a_jpeg_before_is_cut_at_one_half(tmp_path):
     labels = label_images.read_mask(tmp_path / "noisy.png", notes=notes)
     np.testing.assert_array_equal(labels, noisy > 127)
     assert notes and np.unique(noisy).size > 5
+
+
+def test_a_palette_does_not_hide_smooth_edges(tmp_path):
+    smooth = _disc()
+    Image.fromarray(np.dstack([smooth] * 3)).quantize(16).save(tmp_path / "smooth.png")
+    labels = label_images.read_mask(tmp_path / "smooth.png")
+    assert np.unique(labels).tolist() == [0, 1]
+    assert (labels != (smooth > 127)).sum() < 40  # of a circumference of 125
