@@ -18,13 +18,19 @@ from litemedsam_jax.imaging.geometry import Geometry
 _ROUNDING = 1e-3  # of a voxel: what files lose in decimals
 
 
-def boxes_of_annotations(content: Any, case: str, geometry: Geometry | None) -> np.ndarray | None:
+def boxes_of_annotations(
+    content: Any,
+    case: str,
+    geometry: Geometry | None,
+    shape: tuple[int, ...] | None = None,
+) -> np.ndarray | None:
     """The boxes of a case from an annotation program's file.
 
     Args:
         content: the JSON.
         case: whose boxes they are: the image's name without suffix.
         geometry: of the volume; None for 2D images.
+        shape: of the image, (H, W), which a file must be about; None: it is not compared.
 
     Returns:
         (N, 4) or (N, 6), inclusive voxel indices; None: the file is of no such program.
@@ -35,11 +41,11 @@ def boxes_of_annotations(content: Any, case: str, geometry: Geometry | None) -> 
     if not isinstance(content, Mapping):
         return None
     if isinstance(content.get("shapes"), list):
-        return _labelme(content, case)
+        return _labelme(content, case, shape)
     if isinstance(content.get("markups"), list):
         return _slicer(content["markups"], geometry)
     if isinstance(content.get("annotations"), list) and isinstance(content.get("images"), list):
-        return _coco(content, case)
+        return _coco(content, case, shape)
     return None
 
 
@@ -50,10 +56,11 @@ def names_of_case(names: Sequence[str], case: str) -> list[str]:
     return [name for name in names if stem_of(_file_name(name)) == case]
 
 
-def _labelme(content: Mapping, case: str) -> np.ndarray:
+def _labelme(content: Mapping, case: str, shape: tuple[int, ...] | None) -> np.ndarray:
     about = content.get("imagePath")
     if isinstance(about, str) and about and not names_of_case([about], case):
         raise CaseError(f"labelme's file is about {_file_name(about)}, not about {case}")
+    _check_size(content.get("imageWidth"), content.get("imageHeight"), shape)
     shapes = content["shapes"]
     kinds = [shape.get("shape_type") if isinstance(shape, Mapping) else None for shape in shapes]
     if others := sorted({str(kind) for kind in kinds if kind != "rectangle"}):
@@ -65,14 +72,16 @@ def _labelme(content: Mapping, case: str) -> np.ndarray:
     return _inclusive(corners.min(axis=1), corners.max(axis=1))
 
 
-def _coco(content: Mapping, case: str) -> np.ndarray:
+def _coco(content: Mapping, case: str, shape: tuple[int, ...] | None) -> np.ndarray:
     images = [image for image in content["images"] if isinstance(image, Mapping)]
     names = [str(image.get("file_name")) for image in images]
     matches = names_of_case(names, case)
     if len(matches) != 1:
         known = ", ".join(names[:3]) or "none"
         raise CaseError(f"COCO's file holds {len(matches)} images of {case} (it has: {known}, ...)")
-    number = images[names.index(matches[0])].get("id")
+    image = images[names.index(matches[0])]
+    _check_size(image.get("width"), image.get("height"), shape)
+    number = image.get("id")
     rows = [
         one.get("bbox")
         for one in content["annotations"]
@@ -82,6 +91,17 @@ def _coco(content: Mapping, case: str) -> np.ndarray:
     if (boxes[:, 2:] <= 0).any():
         raise CaseError("COCO's file holds a bbox without width or height")
     return _inclusive(boxes[:, :2], boxes[:, :2] + boxes[:, 2:])
+
+
+def _check_size(width: Any, height: Any, shape: tuple[int, ...] | None) -> None:
+    """Refuses boxes that were drawn on the image in another size."""
+    if shape is None or not (isinstance(width, int) and isinstance(height, int)):
+        return
+    if (height, width) != shape[:2]:
+        raise CaseError(
+            f"the boxes were drawn on an image of {width}x{height} pixels, this one has "
+            f"{shape[1]}x{shape[0]}; draw them on this image, or give that one"
+        )
 
 
 def _slicer(markups: Sequence, geometry: Geometry | None) -> np.ndarray:

@@ -47,7 +47,11 @@ def read_boxes(
 
 
 def read_prompts(
-    path: str | Path, case: str, geometry: Geometry | None, units: str | None = None
+    path: str | Path,
+    case: str,
+    geometry: Geometry | None,
+    units: str | None = None,
+    shape: tuple[int, ...] | None = None,
 ) -> np.ndarray | list[SlicePrompt]:
     """The boxes of one case: like `read_boxes`, or boxes on single slices of a volume.
 
@@ -60,6 +64,7 @@ def read_prompts(
         case: whose boxes they are.
         geometry: of the volume; None for 2D images.
         units: of a file that names none.
+        shape: of a 2D image, (H, W), to compare with what a file of another program says.
 
     Returns:
         Boxes (N, 4) or (N, 6), or the prompt of each object.
@@ -68,7 +73,7 @@ def read_prompts(
         ValueError: the file cannot be read or an entry is not understood.
     """
     path = Path(path)
-    rows, chosen = _read(path, case, geometry, units)
+    rows, chosen = _read(path, case, geometry, units, shape)
     drawn = isinstance(rows, list) and any(isinstance(row, Mapping) for row in rows)
     if not drawn:
         return _boxes(path, case, rows, geometry, chosen)
@@ -78,9 +83,15 @@ def read_prompts(
         raise ValueError(f"{path}: {error}") from None
 
 
-def _read(path: Path, case: str, geometry: Geometry | None, units: str | None) -> tuple[Any, str]:
+def _read(
+    path: Path,
+    case: str,
+    geometry: Geometry | None,
+    units: str | None,
+    shape: tuple[int, ...] | None = None,
+) -> tuple[Any, str]:
     if path.suffix.lower() == ".json":
-        rows, own_units = _from_json(path, case, geometry)
+        rows, own_units = _from_json(path, case, geometry, shape)
     elif path.suffix.lower() == ".csv":
         rows, own_units = _from_csv(path, case)
     else:
@@ -96,6 +107,10 @@ def _boxes(path: Path, case: str, rows: Any, geometry: Geometry | None, chosen: 
         boxes = np.asarray(rows, np.float64)
     except (TypeError, ValueError, OverflowError):
         boxes = np.zeros(0)
+    if boxes.ndim == 1 and boxes.size in (4, 6):  # one box alone
+        boxes = boxes[None]
+    if isinstance(rows, list) and not rows:
+        raise ValueError(f"{path}: holds no box for {case}; expected at least one")
     if boxes.ndim != 2 or boxes.shape[1] not in (4, 6) or not np.isfinite(boxes).all():
         raise ValueError(
             f"{path}: the boxes of {case} must be rows of 4 numbers ({', '.join(_FLAT)}) or of 6 "
@@ -126,13 +141,15 @@ def _to_voxels(boxes: np.ndarray, geometry: Geometry, ras: bool) -> np.ndarray:
     return np.round(np.concatenate([indices.min(1), indices.max(1)], axis=1))
 
 
-def _from_json(path: Path, case: str, geometry: Geometry | None) -> tuple[Any, str | None]:
+def _from_json(
+    path: Path, case: str, geometry: Geometry | None, shape: tuple[int, ...] | None
+) -> tuple[Any, str | None]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))  # Windows adds a mark
     except (ValueError, RecursionError) as error:  # UTF-8, JSON, giant numbers, deep nests
         raise ValueError(f"{path}: is not valid JSON ({error})") from None
     try:
-        boxes = boxes_of_annotations(content, case, geometry)
+        boxes = boxes_of_annotations(content, case, geometry, shape)
     except CaseError as error:
         raise ValueError(f"{path}: {error}") from None
     if boxes is not None:

@@ -117,7 +117,7 @@ def _read_2d(path: Path, name: str, source: Path, options: FileOptions) -> Image
     if prompts.drawn:
         raise ValueError(f"{source}: boxes on slices are for volumes; {path.name} is a 2D image")
     if prompts.boxes.shape[1] != 4:
-        raise ValueError(f"{source}: a picture's boxes have 4 numbers, these have 6")
+        raise ValueError(f"{source}: a 2D image's boxes have 4 numbers (without z), these have 6")
     case = make_case(name, image, boxes=prompts.boxes)
     case = replace(case, warnings=(*notes, *prompts.notes, *case.warnings))
     return ImageCase(path, case, prompts.labels)
@@ -174,13 +174,19 @@ def _prompts(
     if source.suffix.lower() in (".json", ".csv"):
         from litemedsam_jax.imaging import box_files
 
-        rows = box_files.read_prompts(source, file_kinds.stem_of(path), geometry, options.units)
+        size = shape if geometry is None else None
+        name = file_kinds.stem_of(path)
+        rows = box_files.read_prompts(source, name, geometry, options.units, size)
         if isinstance(rows, list):
             labels = np.array([prompt.label for prompt in rows])
             # Masks are numbered 1 ... N, and get their labels when they are written.
             drawn = tuple(replace(prompt, label=k) for k, prompt in enumerate(rows, start=1))
             return _Prompts(np.zeros((0, 6)), labels, drawn=drawn)
         return _Prompts(rows, np.arange(1, len(rows) + 1))
+    if file_kinds.kind_of(source) is None:
+        raise ValueError(
+            f"{source}: is no file of boxes; expected JSON, CSV, or a mask (PNG, NIfTI, NRRD, ...)"
+        )
     maps, notes = _label_maps(source, geometry, options)
     if geometry is None:
         from litemedsam_jax.imaging import images_2d

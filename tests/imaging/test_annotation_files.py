@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from litemedsam_jax.imaging.box_files import read_boxes
+from litemedsam_jax.imaging.box_files import read_prompts
 from litemedsam_jax.imaging.geometry import Geometry
 
 EYE = tuple(np.eye(3).ravel().tolist())
@@ -33,10 +33,10 @@ def _coco(**changes):
     return {"images": images, "annotations": boxes, **changes}
 
 
-def _read(tmp_path, content, geometry=None):
+def _read(tmp_path, content, geometry=None, shape=None):
     path = tmp_path / "boxes.json"
     path.write_text(json.dumps(content))
-    return read_boxes(path, "x", geometry)
+    return read_prompts(path, "x", geometry, shape=shape)
 
 
 def test_rectangles_of_labelme(tmp_path):
@@ -96,3 +96,13 @@ def test_what_is_no_box_is_refused(tmp_path, content, words):
 def test_slicer_s_boxes_need_a_volume(tmp_path):
     with pytest.raises(ValueError, match="the image is 2D"):
         _read(tmp_path, _roi())
+
+
+def test_boxes_drawn_on_another_size_are_refused(tmp_path):
+    for content in (
+        _labelme(imageWidth=80, imageHeight=60),
+        _coco(images=[{"id": 9, "file_name": "x.png", "width": 80, "height": 60}]),
+    ):
+        assert len(_read(tmp_path, content, shape=(60, 80)))
+        with pytest.raises(ValueError, match="of 80x60 pixels, this one has 40x30"):
+            _read(tmp_path, content, shape=(30, 40))

@@ -59,7 +59,7 @@ def test_boxes_in_millimetres_land_on_voxels(tmp_path):
     ("name", "text", "words"),
     [
         ("b.json", "[[1, 2, 3]]", "rows of 4 numbers"),
-        ("b.json", "[]", "rows of 4 numbers"),
+        ("b.json", "[]", "holds no box for x"),
         ("b.json", '[[1, 2, 3, "x"]]', "rows of 4 numbers"),
         ("b.json", "[1,", "not valid JSON"),
         ("b.json", '{"other": [[1, 2, 3, 4]]}', "no entry for x"),
@@ -109,3 +109,10 @@ def test_a_typed_box_without_area_is_refused(tmp_path, box):
 def test_a_box_on_one_slice_has_an_area(tmp_path):
     path = _written(tmp_path, b"[[1, 2, 7, 3, 4, 7]]")
     np.testing.assert_array_equal(read_boxes(path, "x", None), [[1, 2, 7, 3, 4, 7]])
+
+
+def test_one_box_need_not_be_wrapped_and_none_is_refused(tmp_path):
+    path = _written(tmp_path, b'{"boxes": [1, 2, 3, 4]}')
+    np.testing.assert_array_equal(read_boxes(path, "x", None), [[1, 2, 3, 4]])
+    with pytest.raises(ValueError, match="holds no box for x"):
+        read_boxes(_written(tmp_path, b"[]"), "x", None)
