@@ -139,7 +139,7 @@ def _values(header: Any, size: tuple[int, int, int], data: Path, path: Path) -> 
     array = content.view(dtype).reshape(size[::-1])
     if dtype == RGB:
         return content.reshape(*size[::-1], 3)
-    return _scaled(array.astype(dtype.newbyteorder("="), copy=False), header)
+    return _scaled(array.astype(dtype.newbyteorder("="), copy=False), header, path)
 
 
 def _check_end(file: IO[bytes]) -> None:
@@ -151,10 +151,12 @@ def _check_end(file: IO[bytes]) -> None:
             raise
 
 
-def _scaled(array: np.ndarray, header: Any) -> np.ndarray:
-    slope, shift = header.get_slope_inter()
-    if slope is None or (slope, shift) == (1, 0) or array.dtype.kind not in "iuf":
+def _scaled(array: np.ndarray, header: Any, path: Path) -> np.ndarray:
+    slope, shift = float(header["scl_slope"]), float(header["scl_inter"])
+    if not math.isfinite(slope) or slope == 0 or (slope, shift) == (1, 0):
         return array
+    if not math.isfinite(shift):
+        raise ValueError(f"{path}: its header is damaged (scl_inter is {shift}); export it again")
     wide = np.float64 if array.dtype.itemsize > 2 and array.dtype.kind != "f" else np.float32
     scaled = array.astype(wide if array.dtype.kind != "f" else array.dtype)
     with np.errstate(over="ignore", invalid="ignore"):  # infinities are reported as such later

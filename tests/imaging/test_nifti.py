@@ -212,6 +212,11 @@ def test_scaled_complex_and_coloured_values(tmp_path, values):
         header["scl_slope"], header["scl_inter"], header["vox_offset"] = 0.5, 3, 352
         file.write(header.binaryblock + bytes(4) + values.tobytes("F"))
     np.testing.assert_array_equal(read_volume(tmp_path / "x.nii").array, values.T * 0.5 + 3)
+    _with_field(tmp_path / "x.nii", "scl_inter", np.nan)
+    with pytest.raises(ValueError, match="scl_inter is nan"):
+        read_volume(tmp_path / "x.nii")
+    _with_field(tmp_path / "x.nii", "scl_slope", np.nan)
+    np.testing.assert_array_equal(read_volume(tmp_path / "x.nii").array, values.T)
     _image(values.astype(np.complex64)).to_filename(tmp_path / "c.nii")
     with pytest.raises(ValueError, match="holds complex numbers"):
         read_volume(tmp_path / "c.nii")
