@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from litemedsam_jax.parallel import run_each
     from litemedsam_jax.preparation.training_set import (
         find_training_cases,
+        is_finished,
         plan_shards,
         write_shard,
     )
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         )
     except (OSError, ValueError) as error:
         return refuse("pack", error)
-    todo = [task for task in tasks if not task.path.with_suffix(".jsonl").is_file()]
+    todo = [task for task in tasks if not is_finished(task.path)]
     if len(todo) < len(tasks):
         print(f"{len(tasks) - len(todo)} shards are there already and stay; delete them to repack")
     written = background = lost = lost_shards = 0

@@ -237,6 +237,15 @@ def read_index(shard: Path) -> list[Entry]:
         raise CaseError(f"damaged ({error}); run `litemedsam pack` again", index) from None
 
 
+def is_finished(shard: Path) -> bool:
+    """Whether a shard is there with an index that can be read."""
+    try:
+        read_index(shard)
+    except (OSError, ValueError):
+        return False
+    return shard.is_file()
+
+
 def _encode(image: np.ndarray, gts: np.ndarray) -> bytes:
     stream = io.BytesIO()
     np.savez(stream, imgs=image, gts=gts)

@@ -55,3 +55,15 @@ def test_a_shard_without_any_usable_case_is_not_written(cases, capsys):
         (cases / f"npz/{name}.npz").unlink()
     assert _pack(cases) == 1
     assert not list((cases / "shards").glob("slices*"))
+
+
+@pytest.mark.parametrize("content", ["{", "[1]\n", '{"name": "a"}\n', "\x00"])
+def test_a_shard_with_a_damaged_index_is_packed_again(cases, capsys, content):
+    pytest.importorskip("array_record")
+    (cases / "npz/bad.npz").unlink()
+    assert _pack(cases) == 0
+    index = cases / "shards/slices-00000.jsonl"
+    good = index.read_text()
+    assert _pack(cases) == 0 and "stay" in capsys.readouterr().out
+    index.write_text(content)
+    assert _pack(cases) == 0 and index.read_text() == good
