@@ -8,7 +8,7 @@ known and without. Scored per object, against `best` with the full 3D box.
 import argparse
 import csv
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,6 +105,9 @@ def _box(truth: np.ndarray) -> np.ndarray:
 def report(results: Path) -> None:
     """Prints the table: means over cases, intervals over sources."""
     rows = list(csv.DictReader(results.open(encoding="utf-8")))
+    measured = Counter((row["case"], row["label"]) for row in rows)
+    complete = max(measured.values())  # an object may be under way
+    rows = [row for row in rows if measured[row["case"], row["label"]] == complete]
     source = {row["case"]: row["source"] for row in rows}
     cases = sorted(source)
     names = list(dict.fromkeys(row["prompt"] for row in rows))

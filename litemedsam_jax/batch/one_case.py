@@ -195,4 +195,5 @@ def _write_overlay(path: Path, case: Case, image: "ImageCase | None", segs: np.n
     if image is not None:
         names = [f"{box}: label {label}" for box, label in enumerate(image.labels, start=1)]
     more = {"gts": case.gts, "direction": case.direction, "names": names}
-    write_case(path, case.image, case.boxes, segs, case.spacing, **more)
+    boxes = case.boxes if case.boxes is not None else case.drawn_boxes
+    write_case(path, case.image, boxes, segs, case.spacing, **more)

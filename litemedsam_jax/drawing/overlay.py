@@ -284,19 +284,31 @@ def _tile(
 
 
 def middle_slice(image: np.ndarray, boxes: np.ndarray | None, segs: np.ndarray | None) -> int:
-    """Index of the slice at which the propagation of the boxes' whole range would start."""
+    """Index of the slice at which the propagation of the boxes' whole range would start.
+
+    Where boxes were drawn on single slices it is the middle one of those.
+    """
     first, last = _shown_range(len(image), boxes, segs)
+    if boxes is not None and np.size(boxes):
+        values = np.asarray(boxes, np.float64).reshape(-1, 6)
+        if (values[:, 2] == values[:, 5]).all():
+            drawn = np.sort(values[:, 2])
+            return int(np.clip(drawn[len(drawn) // 2], first, last))
     return first + (last - first) // 2
 
 
 def _shown_range(depth: int, boxes, segs) -> tuple[int, int]:
-    """First and last slice that boxes, or else masks, reach."""
+    """First and last slice that boxes or masks reach; all where there are neither."""
+    ends = []
     if boxes is not None and np.size(boxes):
         values = np.asarray(boxes, np.float64).reshape(-1, 6)
-        first = int(np.clip(values[:, 2].min(), 0, depth - 1))
-        return first, int(np.clip(values[:, 5].max(), first, depth - 1))
-    found = np.flatnonzero([s.any() for s in segs]) if segs is not None else np.zeros(0)
-    return (int(found[0]), int(found[-1])) if len(found) else (0, depth - 1)
+        ends += [values[:, 2].min(), values[:, 5].max()]
+    if segs is not None:
+        ends += np.flatnonzero([s.any() for s in segs]).tolist()
+    if not ends:
+        return 0, depth - 1
+    first = int(np.clip(min(ends), 0, depth - 1))
+    return first, int(np.clip(max(ends), first, depth - 1))
 
 
 def shown_slices(

@@ -48,6 +48,21 @@ class Case:
             return True
         return self.gts is not None and self.gts.ndim == 3
 
+    @property
+    def drawn_boxes(self) -> np.ndarray | None:
+        """(N, 6), the first box of each slice prompt on its one slice, for overlays; or None.
+
+        None too where one lies across another axis, which overlays do not show.
+        """
+        if not self.slice_prompts:
+            return None
+        rows = np.full((len(self.slice_prompts), 6), np.nan)
+        for row, prompt in zip(rows, self.slice_prompts, strict=True):
+            first = next(box for box in prompt.boxes if not box.subtract)
+            if first.axis == "z":
+                row[[0, 1, 3, 4]], row[[2, 5]] = first.box, first.index
+        return None if np.isnan(rows).any() else rows
+
 
 def read_case(path: Path, prompts: str = "boxes") -> Case:
     """Reads and checks a case.
