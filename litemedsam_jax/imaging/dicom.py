@@ -89,25 +89,35 @@ def _values(frames: Sequence[Frame]) -> np.ndarray:
     """(D, H, W), every slice by its own slope and intercept."""
     whole = all(f.slope == int(f.slope) and f.intercept == int(f.intercept) for f in frames)
     columns, rows = frames[0].size
-    volume = np.empty((len(frames), rows, columns), np.int32 if whole else np.float32)
+    volume = np.empty((len(frames), rows, columns), np.int16 if whole else np.float32)
     open_path, stored, scaled = None, np.empty(0), False
-    for frame, out in zip(frames, volume, strict=True):
+    for z, frame in enumerate(frames):
         if frame.path != open_path:
             same = {(f.slope, f.intercept) for f in frames if f.path == frame.path}
             stored, scaled = _stored(frame, len(same) == 1)
             open_path = frame.path
         pixels = stored[frame.index]
-        if scaled:
-            out[...] = pixels
-        elif whole:
-            out[...] = pixels.astype(np.int64) * int(frame.slope) + int(frame.intercept)
-        else:
-            out[...] = pixels * frame.slope + frame.intercept
-    if whole:
-        low, high = int(volume.min()), int(volume.max())
-        if low >= -32768 and high <= 32767:
-            return volume.astype(np.int16 if low < 0 or high > 255 else np.uint8)
-    return volume
+        if not scaled and whole:
+            pixels = pixels.astype(np.int64) * int(frame.slope) + int(frame.intercept)
+        elif not scaled:
+            pixels = pixels * frame.slope + frame.intercept
+        volume = _able_to_hold(pixels, volume)
+        volume[z] = pixels
+    small = volume.dtype == np.int16 and volume.min() >= 0 and volume.max() <= 255
+    return volume.astype(np.uint8) if small else volume
+
+
+def _able_to_hold(pixels: np.ndarray, volume: np.ndarray) -> np.ndarray:
+    """The volume, in a wider type if the slice asks for one: 16 bits do for most."""
+    if volume.dtype.kind == "f":
+        return volume
+    if pixels.dtype.kind == "f":
+        return volume.astype(np.float32)
+    low, high = int(pixels.min()), int(pixels.max())
+    for dtype in (volume.dtype, np.dtype(np.int32)):
+        if low >= np.iinfo(dtype).min and high <= np.iinfo(dtype).max:
+            return volume.astype(dtype, copy=False)
+    return volume.astype(np.float32)
 
 
 def _stored(frame: Frame, one_slope: bool) -> tuple[np.ndarray, bool]:

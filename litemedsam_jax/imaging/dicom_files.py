@@ -18,10 +18,10 @@ _HELP = {
     "RT Structure Set Storage": "holds contours (RTSTRUCT), no voxels; convert it to a label "
     "volume first, by 3D Slicer (SlicerRT), plastimatch or rt-utils",
     "RT Dose Storage": "holds a dose (RTDOSE), no image; give the CT or MR that was planned on",
-    "Segmentation Storage": "holds segments (DICOM SEG), no image; give it as --boxes or to "
-    "`litemedsam evaluate`",
-    "Label Map Segmentation Storage": "holds segments (DICOM SEG), no image; give it as --boxes or "
-    "to `litemedsam evaluate`",
+    "Segmentation Storage": "holds segments (DICOM SEG), no image; it can be a mask that gives "
+    "boxes, or be scored by `litemedsam evaluate`",
+    "Label Map Segmentation Storage": "holds segments (DICOM SEG), no image; it can be a mask that "
+    "gives boxes, or be scored by `litemedsam evaluate`",
     "Media Storage Directory Storage": "is a CD's table of contents; give the CD's folder or that "
     "of the series",
 }

@@ -75,9 +75,9 @@ def _demand_positions(frames: Sequence[Frame], source: Path) -> None:
             "the series again"
         )
     one = (
-        "segment an image alone (-i FILE, boxes of 4 numbers)"
+        "segment an image alone, by boxes of 4 numbers"
         if frames[0].frames == 1
-        else ("write the frame you mean to a file of its own")
+        else "write the frame you mean to a file of its own"
     )
     raise ValueError(
         f"{source}: its {len(frames)} images do not say where they lie (ImagePositionPatient), so "
@@ -134,7 +134,7 @@ def _demand_one_slice_a_place(frames: list[Frame], along: np.ndarray, source: Pa
     if not len(apart):
         raise ValueError(
             f"{source}: its {len(frames)} images lie at one place: a cine or a series in time, no "
-            "volume. Segment an image alone (-i FILE, boxes of 4 numbers)"
+            "volume. Segment an image alone, by boxes of 4 numbers"
         )
     same = np.flatnonzero(gaps <= 0.02 * np.median(apart))
     if not len(same):

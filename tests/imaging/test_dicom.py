@@ -47,6 +47,18 @@ def test_every_frame_has_its_own_slope(tmp_path, stored):
     np.testing.assert_allclose(found, stored * 0.5 * (z + 1) + z)
 
 
+def test_whole_numbers_are_held_in_the_type_that_they_need(tmp_path, stored):
+    for name, high, intercept, expected in (
+        ("a", 200, 0, np.uint8), ("b", 2000, -1024, np.int16), ("c", 65535, -1024, np.int32),
+    ):  # fmt: skip
+        stored[3, 2, 1] = high  # in a slice that comes late
+        clipped = np.minimum(stored, high).astype(np.uint16)
+        folder = dicom_series.write(dicom_series.slices(clipped, 1, intercept), tmp_path / name)
+        found = read_volume(folder).array
+        assert found.dtype == expected
+        np.testing.assert_array_equal(found, clipped.astype(int) + intercept)
+
+
 def test_compressed_slices_are_decoded(tmp_path, stored):
     images = dicom_series.slices(stored, 1, -1024)
     for data in images:

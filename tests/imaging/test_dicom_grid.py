@@ -110,7 +110,7 @@ def test_images_without_a_place_are_no_volume(tmp_path, stored):
     _refused(images, tmp_path / "cine", r"8 images lie at one place: a cine")
     for data in images:
         del data.ImagePositionPatient
-    _refused(images, tmp_path / "none", r"8 images do not say where they lie .*-i FILE")
+    _refused(images, tmp_path / "none", r"8 images do not say where they lie .*by boxes of 4")
     _refused(images[:2], tmp_path / "xrays", r"2 images do not say where they lie")
 
 
