@@ -193,7 +193,6 @@ ACROSS_MODULES = {
     "training/test_parity",
     "training/test_resume",  # runs that are killed, on any number of devices and hosts
     "imaging/test_refused_cases",
-    "preparation/test_commands",
     "weights/test_torch_file_mutations",  # hundreds of damaged checkpoints
 }
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from litemedsam_jax.cli import main
 from litemedsam_jax.imaging.errors import CaseError
 from litemedsam_jax.preparation.npy import npz_to_npy
 
@@ -27,3 +28,20 @@ def test_labels_out_of_range_are_refused(tmp_path, gts):
     np.savez(tmp_path / "a.npz", imgs=IMAGE, gts=gts)
     with pytest.raises(CaseError, match="expected"):
         npz_to_npy(tmp_path / "a.npz", tmp_path / "npy")
+
+
+def test_npy_slices_compact_and_as_the_reference_writes_them(tmp_path):
+    imgs = np.random.default_rng(0).integers(0, 255, (3, 8, 9), np.uint8)
+    gts = np.zeros((3, 8, 9), np.uint8)
+    gts[1, 2:5, 2:5] = 7
+    (tmp_path / "npz/sub").mkdir(parents=True)
+    np.savez(tmp_path / "npz/sub/CT_x.npz", imgs=imgs, gts=gts)
+    np.savez(tmp_path / "npz/bad.npz", imgs=imgs[:2], gts=gts)
+    base = ["npz-to-npy", "-npz_dir", f"{tmp_path}/npz", "-num_workers", "1", "-npy_dir"]
+    assert main([*base, f"{tmp_path}/compact", "--skip-empty"]) == 1
+    assert [p.name for p in (tmp_path / "compact/gts").iterdir()] == ["CT_x-001.npy"]
+    assert main([*base, f"{tmp_path}/wide", "--dtype", "float64"]) == 1
+    wide = np.load(tmp_path / "wide/imgs/CT_x-002.npy")
+    low, high = int(imgs[2].min()), int(imgs[2].max())
+    assert (wide.shape, wide.dtype) == ((8, 9, 3), np.float64)
+    np.testing.assert_array_equal(wide[..., 1], (imgs[2] - low) / (high - low))

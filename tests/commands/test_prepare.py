@@ -1,4 +1,4 @@
-"""`prepare`, `npz-to-npy`, `split`, `check` and `export` as a user meets them."""
+"""`litemedsam prepare` as a user meets it."""
 
 import cv2
 import numpy as np
@@ -141,79 +141,6 @@ def test_one_mask_file_an_object(tmp_path):
     assert len(np.load(out / "imgs/2DBox_US_Abd_a.npz")["boxes"]) == 3
 
 
-def test_npy_slices_compact_and_as_the_reference_writes_them(tmp_path):
-    imgs = np.random.default_rng(0).integers(0, 255, (3, 8, 9), np.uint8)
-    gts = np.zeros((3, 8, 9), np.uint8)
-    gts[1, 2:5, 2:5] = 7
-    (tmp_path / "npz/sub").mkdir(parents=True)
-    np.savez(tmp_path / "npz/sub/CT_x.npz", imgs=imgs, gts=gts)
-    np.savez(tmp_path / "npz/bad.npz", imgs=imgs[:2], gts=gts)
-    base = ["npz-to-npy", "-npz_dir", f"{tmp_path}/npz", "-num_workers", "1", "-npy_dir"]
-    assert main([*base, f"{tmp_path}/compact", "--skip-empty"]) == 1
-    assert [p.name for p in (tmp_path / "compact/gts").iterdir()] == ["CT_x-001.npy"]
-    assert main([*base, f"{tmp_path}/wide", "--dtype", "float64"]) == 1
-    wide = np.load(tmp_path / "wide/imgs/CT_x-002.npy")
-    low, high = int(imgs[2].min()), int(imgs[2].max())
-    assert (wide.shape, wide.dtype) == ((8, 9, 3), np.float64)
-    np.testing.assert_array_equal(wide[..., 1], (imgs[2] - low) / (high - low))
-
-
-def test_split_keeps_patients_together_and_moves_nothing(tmp_path, capsys):
-    data = tmp_path / "data"
-    for i in range(20):
-        (data / "imgs").mkdir(parents=True, exist_ok=True)
-        (data / f"imgs/P{i % 5:02d}_{i}_0000.nii.gz").write_text("image")
-        (data / f"imgs/P{i % 5:02d}_{i}.nii.gz").write_text("mask")
-    command = ["split", str(data), "-o", f"{tmp_path}/out", "--copy", "--patient", "(P[0-9]+)_"]
-    assert main(command) == 0
-    first = (tmp_path / "out/validation.txt").read_text()
-    assert len({name.split("_")[0] for name in first.split()}) == 1
-    assert len(first.split()) == 4
-    copied = list((tmp_path / "out/validation/imgs").iterdir())
-    assert len(copied) == 8
-    assert len(list((data / "imgs").iterdir())) == 40
-    assert main(command) == 0
-    assert (tmp_path / "out/validation.txt").read_text() == first
-    assert main(["split", str(data), "-o", f"{data}/in", "--copy"]) == 2
-    assert main(["split", str(data), "-o", f"{tmp_path}/x", "--validation", "0.9"]) == 2
-    assert main(["split", str(data), "-o", f"{tmp_path}/x", "--testing", "1"]) == 2
-    assert main(["split", str(data), "-o", f"{tmp_path}/x", "--patient", "Z"]) == 2
-    assert "finds no patient" in capsys.readouterr().err
-
-
-def test_check_names_each_fault(tmp_path, capsys):
-    image, box = np.zeros((20, 30, 3), np.uint8), np.array([[1, 2, 10, 12]])
-    image[0, 0] = 255
-    cases = {
-        "2DBox_good": {"imgs": image, "boxes": box},
-        "2DBox_nan": {"imgs": np.full((20, 30, 3), np.nan), "boxes": box},
-        "2DBox_bool": {"imgs": image > 0, "boxes": box},
-        "2DBox_far": {"imgs": image, "boxes": box + 25},
-        "2DBox_none": {"imgs": image},
-        "3DBox_flat": {"imgs": image, "boxes": box},
-        "3DBox_bare": {"imgs": image[..., 0][None], "boxes": np.array([[1, 2, 0, 10, 12, 0]])},
-    }
-    for name, arrays in cases.items():
-        np.savez(tmp_path / f"{name}.npz", **arrays)
-    (tmp_path / "2DBox_zero.npz").write_bytes(b"")
-    assert main(["check", str(tmp_path), "-num_workers", "1"]) == 1
-    told = {
-        line.split(": ")[0].split("/")[-1]: line for line in capsys.readouterr().out.split("\n")
-    }
-    for name, words in {
-        "2DBox_nan": "without NaN",
-        "2DBox_bool": "times 255",
-        "2DBox_far": "reaches out of the image",
-        "2DBox_none": "neither boxes nor gts",
-        "3DBox_flat": "its name begins with 3D",
-        "3DBox_bare": "has no spacing",
-        "2DBox_zero": "it is empty (0 bytes)",
-    }.items():
-        assert words in told[f"{name}.npz"]
-    assert "2DBox_good.npz" not in told
-    assert main(["check", f"{tmp_path}/none"]) == 2
-
-
 def test_prepare_says_what_is_wrong(flare, capsys):
     _prepare(flare, "-img_path", f"{flare}/none", "-gt_path", f"{flare}/labels", status=2)
     _prepare(flare, *_folders(flare), "-gt_name_suffix", ".mha", status=2)
@@ -301,12 +228,3 @@ def test_a_folder_of_damaged_dicom_is_told(flare, capfd):
     told = capfd.readouterr().err
     assert "a.dcm: cannot be read as a slice of the series" in told
     assert "WARNING" not in told  # ITK's own words
-
-
-def test_masks_that_are_no_labels_are_not_exported(tmp_path, capsys):
-    for name, value in (("half", 0.5), ("nan", np.nan)):
-        np.savez(tmp_path / f"{name}.npz", segs=np.full((4, 5), value))
-    assert main(["export", str(tmp_path), "-o", f"{tmp_path}/out"]) == 1
-    told = capsys.readouterr().err
-    assert told.count("expected whole numbers") == 2
-    assert not (tmp_path / "out").exists()
