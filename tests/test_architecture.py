@@ -179,6 +179,7 @@ def test_inference_stays_small():
 ACROSS_MODULES = {
     "test_architecture",  # this file
     "test_container",  # the image's list of packages
+    "commands/test_segment_slices",  # boxes on slices through `infer.py`
     "serving/test_page",  # the page itself, in a browser
     "serving/test_api",  # requests to all of the server
     "commands/test_segment_weights",  # where weights are looked for
