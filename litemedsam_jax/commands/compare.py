@@ -33,7 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-csv_dir", "--csv", type=Path, metavar="FILE", help="also write the table as CSV")
     add_workers(parser)
     add("--corrected", action="store_true", help="definitions without faults (see `evaluate`)")
-    add("--images", type=Path, metavar="DIR", help="the cases' npz with imgs, for --pictures")
+    add(
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="the cases' images (npz or image files), for --pictures",
+    )
     add("--pictures", type=Path, metavar="DIR", help="draw the worst and best cases here")
     add(
         "--extremes",
@@ -106,14 +111,17 @@ def _draw(
 
 
 def _draw_case(args: argparse.Namespace, rank: str, paired: "Paired", a: "Pair", b: "Pair") -> Path:
+    import numpy as np
+
     from litemedsam_jax.drawing.overlay import write_image
     from litemedsam_jax.evaluation import comparison, folders
     from litemedsam_jax.imaging import file_kinds
-    from litemedsam_jax.imaging.npz import read_npz
+    from litemedsam_jax.imaging.opened_image import open_image
+    from litemedsam_jax.measuring.cases import find_image
 
     name = file_kinds.stem_of(paired.case)
-    about = ("boxes", "spacing", "direction")
-    case = read_npz(args.images / f"{name}.npz", ("imgs",), about)
+    image = open_image(find_image(a.seg, args.images))
+    values = image.network_image()
     read = folders.read_pair(a)
     masks = {
         f"A, DSC {paired.dsc[0]:.3f}": read.segs,
@@ -121,8 +129,11 @@ def _draw_case(args: argparse.Namespace, rank: str, paired: "Paired", a: "Pair",
     }
     if args.gt_dir:
         masks["ground truth"] = read.gts
-    boxes, spacing, direction = map(case.get, about)
-    drawn = comparison.panels_of_case(case["imgs"], boxes, spacing, masks, direction)
+    values = values[0] if image.flat and read.segs.ndim == 2 else values
+    spacing, direction = (
+        None if one is None else np.array(one) for one in (image.spacing, image.direction)
+    )
+    drawn = comparison.panels_of_case(values, image.boxes, spacing, masks, direction)
     path = args.pictures / f"{rank}_{name}.png"
     write_image(path, drawn)
     return path

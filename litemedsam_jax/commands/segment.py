@@ -32,9 +32,11 @@ alone or in a folder; --boxes says where their boxes are:
   python infer.py -i ct.nii.gz -o out --boxes boxes.json
   python infer.py -i series/ -o out --boxes labels.nii.gz --overlay out
 
-a JSON ([[x_min, y_min, z_min, x_max, y_max, z_max], ...], or {"units": "mm", "boxes": [...]}), a
-CSV with such columns (and case, units), a mask whose labels are boxed, or a folder of these named
-as the images. The output has the input's name, kind and grid; a mask's labels are kept.
+a JSON of 3D boxes ([[x_min, y_min, z_min, x_max, y_max, z_max], ...], or {"units": "mm", "boxes":
+[...]}) or of boxes on single slices ([{"z": 40, "box": [x_min, y_min, x_max, y_max]}], see
+docs/prompts.md), a CSV with such columns (and case, units), a mask whose labels are boxed, or a
+folder of these named as the images. The output has the input's name, kind and grid; a mask's
+labels are kept.
 
 Exit status: 0 all cases done; 1 some failed (each is reported in one line); 2 nothing could start.
 """
