@@ -29,7 +29,9 @@ weights: .venv/demo.done
 lint: .venv/test.done
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(BIN)/mypy --platform linux
+	$(BIN)/mypy --platform win32
+	$(BIN)/mypy --platform darwin
 
 format: .venv/test.done
 	$(BIN)/ruff format .

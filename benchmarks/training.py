@@ -184,9 +184,10 @@ def ready_torch(args: argparse.Namespace) -> tuple[Callable, Callable]:
     import torch
 
     from tests import oracle
+    from tests.support.oracle_wheels import published_checkpoint
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = oracle.lite_medsam(oracle.published_checkpoint()).requires_grad_(True).train()
+    model = oracle.lite_medsam(published_checkpoint()).requires_grad_(True).train()
     model.to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-5, weight_decay=0.01)
     batch = made_up_batch(args.batch)

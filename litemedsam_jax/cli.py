@@ -41,6 +41,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "segment": Command("segment", "segment images and volumes inside boxes", _SEGMENTING),
     "annotate": Command("annotate", "a page on which the mask follows the box", _SERVING),
+    "doctor": Command("doctor", "versions, processor, weights, folders: for bug reports"),
     "compile": Command("compile", "compile ahead of time, for quick starts"),
     "weights": Command("weights", "get the published weights"),
     "convert": Command("convert", "PyTorch checkpoint to safetensors, and back"),

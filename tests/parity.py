@@ -2,11 +2,13 @@
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import nn
+
+if TYPE_CHECKING:  # the measures alone must work without torch: see .ci/newest
+    import torch
+    from torch import nn
 
 # The bounds. Of one operation: root mean square error over the activation's standard deviation (the
 # largest of a million float32 roundings is some 1e-6 even of one exactly computed product).
@@ -38,14 +40,18 @@ def _difference(actual: Any, expected: np.ndarray) -> np.ndarray:
     return actual - expected
 
 
-def exact(module: nn.Module | Callable, *inputs: torch.Tensor, **options: Any) -> Any:
+def exact(module: "nn.Module | Callable", *inputs: "torch.Tensor", **options: Any) -> Any:
     """Runs an oracle in float64 on float32 inputs: what is left is our own error."""
+    from torch import nn
+
     if isinstance(module, nn.Module):
         module = copy.deepcopy(module).double()
     return _map(module, inputs, options)
 
 
 def _map(module: Callable, inputs: tuple, options: dict) -> Any:
+    import torch
+
     def widen(value: Any) -> Any:
         return value.double() if torch.is_tensor(value) and value.is_floating_point() else value
 
@@ -56,12 +62,14 @@ def _map(module: Callable, inputs: tuple, options: dict) -> Any:
     return result.numpy()
 
 
-def record_inputs(model: nn.Module, run: Callable[[], Any]) -> dict[str, tuple]:
+def record_inputs(model: "nn.Module", run: Callable[[], Any]) -> dict[str, tuple]:
     """Runs a model and returns what each of its modules was given, by its dotted name."""
+    import torch
+
     seen: dict[str, tuple] = {}
 
     def hook(name: str) -> Callable:
-        def keep(_: nn.Module, args: tuple, kwargs: dict) -> None:
+        def keep(_: "nn.Module", args: tuple, kwargs: dict) -> None:
             tensors = [value for value in (*args, *kwargs.values()) if torch.is_tensor(value)]
             seen.setdefault(name, tuple(tensor.clone() for tensor in tensors))
 
@@ -90,6 +98,6 @@ def part(variables: dict[str, np.ndarray], prefix: str) -> dict[str, Any]:
     return unflatten(chosen)
 
 
-def nhwc(tensor: torch.Tensor | np.ndarray) -> np.ndarray:
+def nhwc(tensor: "torch.Tensor | np.ndarray") -> np.ndarray:
     """(B, C, H, W) -> (B, H, W, C)."""
     return np.moveaxis(np.asarray(tensor), 1, -1)

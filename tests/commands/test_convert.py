@@ -11,6 +11,7 @@ from litemedsam_jax import cli
 from litemedsam_jax.weights import safetensors_file
 from litemedsam_jax.weights.load import load_model
 from tests import oracle
+from tests.conftest import REPOSITORY
 
 
 def _convert(*arguments):
@@ -84,7 +85,5 @@ def test_errors_are_one_message_and_leave_nothing(tmp_path, capsys):
 
 def test_help():
     command = [sys.executable, "convert_weights.py", "--help"]
-    result = subprocess.run(
-        command, capture_output=True, text=True, check=True, cwd=oracle.REPOSITORY
-    )
+    result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY)
     assert "--decoder-from" in result.stdout and "file is executed" in result.stdout
