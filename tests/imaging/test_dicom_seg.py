@@ -116,3 +116,29 @@ def test_a_2d_image_without_frame_of_reference_is_refused(tmp_path, anatomy):
     dicom_series.write([data], tmp_path, "x.dcm")
     with pytest.raises(ValueError, match=r"FrameOfReferenceUID.*leave out --dicom-seg"):
         write_dicom_seg(tmp_path / "x.dcm", anatomy[5:6] > 0, tmp_path / "seg.dcm")
+
+
+@pytest.mark.parametrize("held", [[5], [3, 4, 6], [0, 11]])
+def test_slices_without_a_label_may_lie_between_and_beyond(tmp_path, series, organs, held):
+    folder = series(tmp_path / "ct")
+    labels = np.zeros_like(organs)
+    labels[held, 10:20, 8:18] = 1
+    write_dicom_seg(folder, labels, tmp_path / "seg.dcm")
+    target = volumes.read_volume(folder).geometry
+    placed = volumes.place_labels(volumes.read_labels(tmp_path / "seg.dcm"), target, "seg")
+    np.testing.assert_array_equal(placed, labels)
+
+
+def test_a_single_slice_of_another_thickness_finds_its_place(tmp_path, series, organs):
+    folder = series(tmp_path / "ct")
+    labels = np.zeros_like(organs)
+    labels[5] = organs[5]
+    write_dicom_seg(folder, labels, tmp_path / "seg.dcm")
+    data = pydicom.dcmread(tmp_path / "seg.dcm")
+    measures = data.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    del measures.SpacingBetweenSlices
+    measures.SliceThickness = 1
+    data.save_as(tmp_path / "seg.dcm")
+    target = volumes.read_volume(folder).geometry
+    placed = volumes.place_labels(volumes.read_labels(tmp_path / "seg.dcm"), target, "seg")
+    np.testing.assert_array_equal(placed, labels)
