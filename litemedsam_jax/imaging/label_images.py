@@ -163,9 +163,12 @@ def _rings_around_black_and_white(pixels: np.ndarray) -> bool:
     """Whether a grey mask was stored as a JPEG, or resized sharply, before: no number is exact."""
     if pixels.dtype != np.uint8 or pixels.shape[2] != 1:
         return False
-    counts = np.bincount(pixels.ravel(), minlength=256)
-    between = counts[16:240].sum()
-    return bool(counts[1:16].any() and counts[240:255].any() and between < 0.1 * pixels.size)
+    counts = _counts(pixels[..., 0], 256)
+    if not (counts[1:16].any() and counts[240:255].any()):
+        return False
+    grey = pixels[..., 0]
+    another_label = (grey >= 16) & (grey < 240) & _in_block(grey)
+    return bool(another_label.sum() <= 0.02 * counts[240:].sum())
 
 
 def _packed(pixels: np.ndarray) -> np.ndarray:
@@ -182,39 +185,59 @@ def _without_smears(pixels: np.ndarray, path: Path, notes: list[str] | None) -> 
     A value is such an edge if most of its pixels lie in no 2x2 block of their own and strictly
     between their neighbours: objects of a pixel each are not, nor are lines.
     """
-    packed = _packed(pixels)
-    values, inverse, counts = np.unique(packed, return_inverse=True, return_counts=True)
-    if len(values) <= 2:
+    codes, table = _coded(pixels)
+    counts = _counts(codes, len(table))
+    if np.count_nonzero(counts) <= 2:
         return pixels
-    inverse = inverse.reshape(packed.shape)
-    edges = _between_neighbours(pixels) & ~_in_block(packed)
-    edge_counts = np.bincount(inverse[edges].ravel(), minlength=len(values))
-    smeared = (edge_counts > 0.5 * counts) & (values != 0)
-    solid = np.flatnonzero(~smeared)
-    white = 0 if pixels.shape[2] > 1 else int(np.iinfo(pixels.dtype).max)
-    two_valued = len(solid) == 2 and values[solid[0]] == 0
+    edges = _between_neighbours(pixels) & ~_in_block(codes)
+    present = counts > 0
+    smeared = (_counts(codes, len(table), edges) > 0.5 * counts) & table.any(axis=1)
+    solid = table[present & ~smeared]
+    number, total = int(smeared.sum()), int(present.sum())
+    two_valued = len(solid) == 2 and not solid[0].any()
     # A border class between two labels is thin as well: only white on black is beyond doubt.
-    if smeared.sum() < 3 and not (two_valued and smeared.any() and values[solid[1]] == white):
+    white_on_black = two_valued and solid[1].tolist() == [np.iinfo(pixels.dtype).max]
+    if number < 3 and not (white_on_black and number):
         return pixels
-    if not two_valued and 2 * smeared.sum() <= len(values) - 1:
+    if not two_valued and 2 * number <= total - 1:
         return pixels  # an atlas has a few ribbons as thin as that
     if not two_valued:
         raise CaseError(
-            f"holds {len(values)} {'grey values' if pixels.shape[2] == 1 else 'colours'}, "
-            f"{smeared.sum()} of them only along edges, as anti-aliasing leaves them; save the "
-            "mask without smoothing, or one file an object (`litemedsam prepare images --masks "
-            "objects`)",
+            f"holds {total} {'grey values' if pixels.shape[2] == 1 else 'colours'}, {number} of "
+            "them only along edges, as anti-aliasing leaves them; save the mask without smoothing, "
+            "or one file an object (`litemedsam prepare images --masks objects`)",
             path,
         )
-    colour = pixels[inverse == solid[1]][0].astype(np.int64)
-    # Nearer to the object's value than to black.
-    inside = 2 * (pixels.astype(np.int64) * colour).sum(axis=2) > (colour**2).sum()
     if notes is not None:
         notes.append(
-            f"{path.name}: {int(smeared.sum())} values along its edges (anti-aliasing) were cut at "
-            "one half"
+            f"{path.name}: {number} values along its edges (anti-aliasing) were cut at one half"
         )
-    return np.where(inside[..., None], colour, 0).astype(pixels.dtype)
+    # Nearer to the object's value than to black.
+    colour = solid[1].astype(np.int64)
+    inside = 2 * (table.astype(np.int64) @ colour) > (colour**2).sum()
+    return np.where(inside[:, None], solid[1], table.dtype.type(0))[codes]
+
+
+def _coded(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels (H, W, C) as rows of a table of values (N, C), ascending: (H, W), and the table."""
+    if pixels.shape[2] == 1:  # grey values are their own rows: nothing is sorted
+        return pixels[..., 0], np.arange(np.iinfo(pixels.dtype).max + 1, dtype=pixels.dtype)[
+            :, None
+        ]
+    _, first, inverse = np.unique(_packed(pixels), return_index=True, return_inverse=True)
+    table = pixels.reshape(-1, pixels.shape[2])[first]
+    return inverse.reshape(pixels.shape[:2]), table
+
+
+def _counts(codes: np.ndarray, size: int, where: np.ndarray | None = None) -> np.ndarray:
+    """How often each code occurs, row by row: counting widens every value to 8 bytes."""
+    counts = np.zeros(size, np.int64)
+    for row in range(0, len(codes), 256):
+        part = codes[row : row + 256]
+        counts += np.bincount(
+            part.ravel() if where is None else part[where[row : row + 256]], minlength=size
+        )
+    return counts
 
 
 def _between_neighbours(pixels: np.ndarray) -> np.ndarray:

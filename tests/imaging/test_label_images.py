@@ -139,3 +139,12 @@ def test_a_palette_does_not_hide_smooth_edges(tmp_path):
     labels = label_images.read_mask(tmp_path / "smooth.png")
     assert np.unique(labels).tolist() == [0, 1]
     assert (labels != (smooth > 127)).sum() < 40  # of a circumference of 125
+
+
+def test_a_small_second_label_is_not_cut_away_with_smooth_edges(tmp_path):
+    mask = np.zeros((300, 300), np.uint8)
+    cv2.circle(mask, (100, 100), 60, 255, -1, cv2.LINE_AA)
+    cv2.circle(mask, (250, 250), 12, 120, -1, cv2.LINE_AA)
+    cv2.imwrite(str(tmp_path / "two.png"), mask)
+    with pytest.raises(CaseError, match="anti-aliasing"):
+        label_images.read_mask(tmp_path / "two.png")
