@@ -182,6 +182,7 @@ ACROSS_MODULES = {
     "commands/test_segment_slices",  # boxes on slices through `infer.py`
     "serving/test_page",  # the page itself, in a browser
     "serving/test_api",  # requests to all of the server
+    "imaging/test_shared_faults",  # files that once gave wrong results
     "commands/test_segment_weights",  # where weights are looked for
     "batch/test_hostile",  # hundreds of broken cases in one folder
     "batch/test_image_kinds",  # files of every kind through `infer.py`
@@ -193,7 +194,6 @@ ACROSS_MODULES = {
     "inference/test_reference",
     "training/test_parity",
     "training/test_resume",  # runs that are killed, on any number of devices and hosts
-    "imaging/test_refused_cases",
     "weights/test_torch_file_mutations",  # hundreds of damaged checkpoints
 }
 
