@@ -52,6 +52,7 @@ COMMANDS = {
     "prepare": Command("prepare", "cases and training data from image files"),
     "pack": Command("pack", "training npz to ArrayRecord shards"),
     "finetune": Command("finetune", "train stage 2: the whole model on masks", _TRAINING),
+    "adapt": Command("adapt", "learn from a few labelled cases of one's own", _TRAINING),
     "distill": Command("distill", "train stage 1: the encoder from MedSAM's", _TRAINING),
     "npz-to-npy": Command("npz_to_npy", "training npz to a folder of npy slices"),
     "split": Command("split", "divide cases for training and validation"),

@@ -44,9 +44,16 @@ ROOMS = {
     "serving": {"imaging", "drawing", "annotation", "inference"},
     "batch": {"imaging", "drawing", "weights", "engine", "inference"},
     "training": {"imaging", "drawing", "models", "weights", "preparation", "evaluation"},
+    "adaptation": {
+        "imaging", "models", "weights", "inference", "preparation", "evaluation", "training",
+    },
     "commands": {
         "imaging", "drawing", "models", "weights", "engine", "inference", "batch", "training",
+<<<<<<< HEAD
         "preparation", "evaluation", "measuring", "annotation", "serving", "cli",
+=======
+        "preparation", "evaluation", "annotation", "serving", "adaptation", "cli",
+>>>>>>> 3c357c4 (wip adapt)
     },
     "cli": {"commands"},
 }  # fmt: skip

@@ -7,7 +7,7 @@ for from what is only a default.
 import argparse
 import math
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import Field, fields
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -20,6 +20,7 @@ def add_flags(
     command: str,
     *classes: type,
     defaults: Mapping[str, Any] | None = None,
+    only: Collection[str] | None = None,
 ) -> None:
     """Adds a flag for every field that has metadata and belongs to the command.
 
@@ -28,12 +29,13 @@ def add_flags(
         command: the subcommand's name.
         classes: dataclasses; their field names are the names in the namespace.
         defaults: by field name, where the command's default is not the field's.
+        only: names of the fields that become flags; None: all of the command's.
     """
     groups: dict[str, Any] = {}
     for cls in classes:
         kinds = get_type_hints(cls)
         for one in fields(cls):
-            if not _belongs(one, command):
+            if not _belongs(one, command) or (only is not None and one.name not in only):
                 continue
             title = one.metadata["group"]
             if title not in groups:

@@ -245,6 +245,7 @@ def run(args: argparse.Namespace) -> int:
     from litemedsam_jax.batch.folder import BatchOptions, segment_folder
     from litemedsam_jax.weights.errors import CheckpointError
 
+    _print_note(args.weights)
     try:
         options = BatchOptions(
             inputs=args.input_dir,
@@ -277,6 +278,16 @@ def run(args: argparse.Namespace) -> int:
     _report(summary, options)
     status = 1 if summary.failed else 0
     return max(status, _measure(summary, options)) if args.measure else status
+
+
+def _print_note(weights: Path | None) -> None:
+    """What weights say of themselves that a user adapted, once a run."""
+    if weights is None:
+        return
+    from litemedsam_jax.weights.adaptation_note import adaptation_note
+
+    if note := adaptation_note(weights):
+        print(note)
 
 
 def _measure(summary: "Summary", options: "BatchOptions") -> int:

@@ -119,7 +119,7 @@ def open_cache(
     from litemedsam_jax.engine.engine import Engine
     from litemedsam_jax.training.devices import platform
     from litemedsam_jax.training.embedding_files import EmbeddingFiles, encoder_digest
-    from litemedsam_jax.weights.store import flatten
+    from litemedsam_jax.weights.tree import flatten
 
     flat = {name: np.asarray(value) for name, value in flatten(variables).items()}
     encoder = model.image_encoder

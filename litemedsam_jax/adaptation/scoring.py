@@ -1,0 +1,68 @@
+"""Scores of cases with a strategy of inference, for a decoder that is being trained."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from litemedsam_jax.adaptation.cases import LabelledCase
+from litemedsam_jax.evaluation.metrics import score_case
+from litemedsam_jax.imaging.labels import rename_labels
+from litemedsam_jax.inference.predictor import LiteMedSAM
+from litemedsam_jax.training.decoding import Decoder
+from litemedsam_jax.training.embedding_files import EmbeddingFiles, Encode
+
+
+class CachedEngine:
+    """Inference's engine, with embeddings from disk and a decoder of given parameters."""
+
+    def __init__(
+        self, encode: Encode, embeddings: EmbeddingFiles, decoder: Decoder, variables: Any
+    ):
+        """Puts one together.
+
+        Args:
+            encode: the frozen image encoder.
+            embeddings: of that encoder.
+            decoder: shared by engines, since it is compiled once.
+            variables: nested; those of prompt encoder and mask decoder are used.
+        """
+        self._encode, self._embeddings = encode, embeddings
+        self._decoder, self._variables = decoder, variables
+
+    def prepare(self, box_count: int) -> None:
+        """Nothing is left to load."""
+
+    def encode(self, image: np.ndarray) -> np.ndarray:
+        """(S, S, 3) float32 -> embedding (G, G, C) float16."""
+        return self._embeddings.read_or_encode(image, self._encode)
+
+    def decode(self, embedding: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes (N, 4) of the input frame -> logits (N, S, S) and predicted IoU (N,)."""
+        return self._decoder(self._variables, embedding, boxes)
+
+
+def dsc_of_cases(engine: Any, cases: Sequence[LabelledCase], strategy: str) -> dict[str, float]:
+    """Segments cases from the tight boxes of their labels.
+
+    Args:
+        engine: an engine of inference, or a `CachedEngine`.
+        cases: with their true labels.
+        strategy: as of `infer.py --strategy`.
+
+    Returns:
+        Case -> DSC, the mean over its labels, from 0 to 1.
+    """
+    model = LiteMedSAM(engine)
+    scores = {}
+    for case in cases:
+        segment = model.segment_volume if case.is_volume else model.segment_image
+        segs = rename_labels(segment(case.image, case.boxes, strategy), case.labels)
+        score = score_case(case.gts, segs, case.spacing, corrected=True, nsd=False)
+        scores[case.name] = float(score.dsc)
+    return scores
+
+
+def mean(scores: dict[str, float]) -> float:
+    """The mean over cases; NaN without any."""
+    return float(np.mean(list(scores.values()))) if scores else float("nan")

@@ -1,0 +1,47 @@
+"""Scores of cases by a strategy, with embeddings from disk."""
+
+import numpy as np
+import pytest
+
+from litemedsam_jax.adaptation.cases import LabelledCase
+from litemedsam_jax.adaptation.scoring import CachedEngine, dsc_of_cases, mean
+from litemedsam_jax.imaging.boxes import boxes_of_labels
+from litemedsam_jax.training.embedding_files import EmbeddingFiles
+from tests.support.fake_engine import FakeEngine
+
+
+def case_of(name: str, gts: np.ndarray) -> LabelledCase:
+    boxes, labels = boxes_of_labels(gts)
+    return LabelledCase(name, "other", gts * 20, gts, None, boxes, labels)
+
+
+def test_the_mask_of_box_k_is_compared_with_the_label_it_came_from():
+    gts = np.zeros((5, 256, 256), np.uint8)
+    gts[1:4, 50:100, 60:120] = 7
+    gts[1:4, 150:200, 60:120] = 2
+    engine = FakeEngine()
+    volume, picture = case_of("volume", gts), case_of("picture", gts[2])
+    scores = dsc_of_cases(engine, [volume, picture], "clean")
+    assert scores["picture"] > 0.97 and scores["volume"] > 0.75
+    assert mean(scores) == pytest.approx(sum(scores.values()) / 2)
+    assert np.isnan(mean({}))
+
+
+def test_every_slice_is_encoded_once_for_any_number_of_decoders(tmp_path):
+    gts = np.zeros((4, 256, 256), np.uint8)
+    gts[:, 50:100, 60:120] = 1
+    fake, calls = FakeEngine(), []
+
+    def encode(image):
+        calls.append(image)
+        return np.full((1, 2, 2, 3), image.mean())
+
+    def decoder(variables, embedding, boxes):
+        assert embedding.shape == (2, 2, 3) and variables == "parameters"
+        return fake.decode(fake.encode(calls[0]), boxes)
+
+    files = EmbeddingFiles(tmp_path, "a" * 64, (2, 2, 3), 1 << 20)
+    for _ in range(2):
+        engine = CachedEngine(encode, files, decoder, "parameters")
+        dsc_of_cases(engine, [case_of("volume", gts)], "clean")
+    assert len(calls) == 1  # its slices are the same image
