@@ -1,6 +1,6 @@
 """From labelled cases to weights that segment their kind better, without forgetting the rest."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,15 +148,43 @@ def adapt(
     if outcome.reason == "stopped":
         return Adaptation(outcome, 0.0, start.variables, {}, {}, {}, {})
     best = unflatten(load_model(Path(config.work_dir) / task.output).variables)
-    before, anchor_before = scores(start.variables, validation), scores(start.variables, anchor)
-    result = Adaptation(outcome, 0.0, start.variables, before, before, anchor_before, anchor_before)
+    return choose_blend(
+        outcome,
+        start.variables,
+        best,
+        lambda variables: scores(variables, validation),
+        lambda variables: scores(variables, anchor),
+    )
+
+
+def choose_blend(
+    outcome: Outcome,
+    start: dict[str, Any],
+    end: dict[str, Any],
+    of_validation: Callable[[dict[str, Any]], dict[str, float]],
+    of_anchor: Callable[[dict[str, Any]], dict[str, float]],
+) -> Adaptation:
+    """The blend of start and end that validates best, of those that cost other kinds nothing.
+
+    Args:
+        outcome: of the training from start to end.
+        start: nested variables.
+        end: nested variables.
+        of_validation: variables -> DSC of each validation case.
+        of_anchor: variables -> DSC of each case that must not become worse; empty: there is none.
+
+    Returns:
+        The start itself, with blend 0, where no blend gains a tenth of a point or more.
+    """
+    before, anchor_before = of_validation(start), of_anchor(start)
+    result = Adaptation(outcome, 0.0, start, before, before, anchor_before, anchor_before)
     for share in BLENDS:
-        variables = blended(start.variables, best, share)
-        after = scores(variables, validation)
+        variables = blended(start, end, share)
+        after = of_validation(variables)
         if mean(after) <= mean(result.after) + (0 if result.blend else _FINEST_GAIN):
             continue
-        anchor_after = scores(variables, anchor)
-        if anchor and mean(anchor_after) < mean(anchor_before) - LARGEST_LOSS:
+        anchor_after = of_anchor(variables)
+        if anchor_before and mean(anchor_after) < mean(anchor_before) - LARGEST_LOSS:
             continue
         result = Adaptation(outcome, share, variables, before, after, anchor_before, anchor_after)
     return result

@@ -1,7 +1,5 @@
 """Adaptation as a whole on a small decoder: splitting, training, blending, what is written."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -12,6 +10,7 @@ from litemedsam_jax.imaging.boxes import boxes_of_labels
 from litemedsam_jax.training.catalog import DataError
 from litemedsam_jax.training.config import DataConfig, OptimizerConfig, TrainingConfig
 from litemedsam_jax.training.embedding_files import EmbeddingFiles
+from litemedsam_jax.training.loop import Outcome
 from tests.support.small_network import random_variables
 
 
@@ -59,12 +58,33 @@ def test_the_decoder_learns_and_the_encoder_stays(start, tmp_path):
                 (start.variables, result.variables)]  # fmt: skip
     np.testing.assert_array_equal(*encoders)
 
-    # Whatever is learned, a case of another kind may not pay for it.
-    anchor = [disc_case("MR_1", 20)]
-    refused = dataclasses.replace(config, work_dir=f"{config.work_dir}-2", epochs=1)
-    guarded = adaptation.adapt(refused, start, training, validation, anchor, strategy="clean")
-    lost = guarded.anchor_before["MR_1"] - guarded.anchor_after["MR_1"]
-    assert lost <= adaptation.LARGEST_LOSS
+
+def scalar(value: float) -> dict:
+    return {"params": {"a": np.float32(value)}, "buffers": {}}
+
+
+@pytest.mark.parametrize(
+    "validation, anchor, blend",
+    [
+        (lambda x: x, lambda x: 1.0, 1.0),  # the more the better
+        (lambda x: 1 - (x - 0.5) ** 2, lambda x: 1.0, 0.5),
+        (lambda x: x, lambda x: 1 - 0.01 * x, 0.5),  # half a point of loss is allowed
+        (lambda x: x, lambda x: 1 - x, 0.0),  # no gain is worth forgetting
+        (lambda x: 0.0005 * x, lambda x: 1.0, 0.0),  # a gain that is none
+        (lambda x: 1 - x, lambda x: 1.0, 0.0),
+    ],
+)
+def test_the_best_blend_that_forgets_nothing_is_chosen(validation, anchor, blend):
+    def scored(name, function):
+        return lambda variables: {name: float(function(variables["params"]["a"]))}
+
+    result = adaptation.choose_blend(
+        Outcome(None, "done"), scalar(0), scalar(1), scored("v", validation), scored("o", anchor)
+    )
+    assert result.blend == blend
+    assert result.variables["params"]["a"] == blend
+    assert result.after["v"] == pytest.approx(validation(blend))
+    assert result.anchor_before["o"] - result.anchor_after["o"] <= adaptation.LARGEST_LOSS + 1e-9
 
 
 def test_cases_are_held_out_whole_of_each_modality_or_of_all_together():

@@ -1,7 +1,7 @@
 """Loss, gradients and trajectory against the torch oracle: published weights, real images.
 
 The trajectory has LITEMEDSAM_TRAJECTORY_STEPS steps: 3 by default, since a step of the full network
-takes ten seconds of a small machine in the two frameworks; the bound of 20 needs it set.
+takes ten seconds of a small machine in the two frameworks; CI (.ci/run) sets 20.
 """
 
 import copy
