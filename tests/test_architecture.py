@@ -49,11 +49,8 @@ ROOMS = {
     },
     "commands": {
         "imaging", "drawing", "models", "weights", "engine", "inference", "batch", "training",
-<<<<<<< HEAD
-        "preparation", "evaluation", "measuring", "annotation", "serving", "cli",
-=======
-        "preparation", "evaluation", "annotation", "serving", "adaptation", "cli",
->>>>>>> 3c357c4 (wip adapt)
+        "preparation", "evaluation", "measuring", "annotation", "serving", "adaptation",
+        "cli",
     },
     "cli": {"commands"},
 }  # fmt: skip
