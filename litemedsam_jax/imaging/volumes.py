@@ -224,7 +224,7 @@ def _geometry_of(image: sitk.Image, flat: bool = False) -> Geometry:
 def _demand_same_lattice(source: Geometry, target: Geometry, path: str | Path, advice: str) -> None:
     """Every voxel centre of `source` must be a voxel centre of `target`'s lattice."""
     indices = target.to_index(source.to_points(np.vstack([np.zeros(3), np.eye(3)])))
-    # Of one step along each of the source's axes; how long it would be along one slice is no matter.
+    # Of one step along each of the source's axes of more than one voxel.
     steps = np.abs(indices[1:] - indices[0])[np.array(source.size) > 1]
     whole = np.round(steps)
     straight = np.abs(steps - whole).max(initial=0) * max(source.size) <= 0.5
