@@ -55,6 +55,7 @@ _LITERALS = frozenset(
         "BINBYTES",
         "SHORT_BINBYTES",
         "BINBYTES8",
+        "BYTEARRAY8",
         "BINSTRING",
         "SHORT_BINSTRING",
     ]

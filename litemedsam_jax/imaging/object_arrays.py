@@ -58,6 +58,12 @@ def _scalar(dtype: Any, content: Any) -> Any:
     return np.frombuffer(content, dtype.numbers())[0].item()
 
 
+def _from_buffer(content: Any, dtype: Any, shape: Any, order: Any) -> Any:
+    if not isinstance(dtype, _DType) or not isinstance(shape, tuple) or order not in ("C", "F"):
+        raise TypeError("a buffer without dtype, shape and order")
+    return np.frombuffer(content, dtype.numbers()).reshape(shape, order=order).tolist()
+
+
 def _encode(text: Any, encoding: Any = "latin1") -> bytes:
     if encoding != "latin1" or not isinstance(text, str):
         raise Refused(f"the encoding {str(encoding)[:20]}")
@@ -73,6 +79,8 @@ _BUILDERS: dict[str, Callable[..., Any]] = {
         for module in ("numpy.core", "numpy._core")
         for name, builder in (("_reconstruct", lambda *_: _Array()), ("scalar", _scalar))
     },
+    "numpy.core.numeric._frombuffer": _from_buffer,
+    "numpy._core.numeric._frombuffer": _from_buffer,
 }
 
 

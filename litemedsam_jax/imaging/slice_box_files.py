@@ -11,6 +11,7 @@ from litemedsam_jax.imaging.slice_prompt import AXES, SliceBox, SlicePrompt
 
 _PLANE = {"z": "xy", "y": "xz", "x": "yz"}  # a slice's columns and rows
 _KEYS = {*AXES, "box", "line", "range", "label", "subtract"}
+LARGEST_LABEL = 65535
 EXAMPLE = '{"z": 40, "box": [x_min, y_min, x_max, y_max]}'
 
 
@@ -35,6 +36,8 @@ def prompts_of_entries(
     """
     if units != "voxel" and geometry is None:
         raise ValueError("millimetres need a volume; give voxels")
+    if len(entries) > LARGEST_LABEL:
+        raise ValueError(f"there are {len(entries)} boxes; labels end at {LARGEST_LABEL}")
     labelled = [isinstance(one, Mapping) and one.get("label") is not None for one in entries]
     if any(labelled) and not all(labelled):
         raise ValueError("some boxes have a label and some have none; give all of them one")
@@ -59,8 +62,12 @@ def _label(entry: Any, number: int) -> int:
         if entry.get("subtract"):
             raise ValueError("a subtracting box needs the label of what it is subtracted from")
         return number
-    if isinstance(label, bool) or int(label) != float(label) or not 1 <= int(label) <= 65535:
-        raise ValueError(f"the label {label}; expected a whole number from 1 to 65535")
+    if (
+        isinstance(label, bool)
+        or int(label) != float(label)
+        or not 1 <= int(label) <= LARGEST_LABEL
+    ):
+        raise ValueError(f"the label {label}; expected a whole number from 1 to {LARGEST_LABEL}")
     return int(label)
 
 

@@ -104,7 +104,7 @@ def fit_prompt(prompt: SlicePrompt, shape: tuple[int, ...]) -> SlicePrompt:
         known, in order and inside the volume.
 
     Raises:
-        CaseError: a box lies outside of the volume, or of its own range.
+        CaseError: a box lies outside of the volume or of its own range, or two are at odds.
     """
     boxes = tuple(_fit_box(box, shape) for box in prompt.boxes)
     size = shape[AXES.index(prompt.axis)]
@@ -118,11 +118,27 @@ def fit_prompt(prompt: SlicePrompt, shape: tuple[int, ...]) -> SlicePrompt:
             raise CaseError(
                 f"a box on slice {box.index} lies outside of its range, {first} to {last}"
             )
+    _refuse_ambiguous(boxes, prompt.axis)
     if first is not None:
         first = min(max(first, 0), size - 1)
     if last is not None:
         last = min(max(last, 0), size - 1)
     return SlicePrompt(boxes, first, last, prompt.label)
+
+
+def _refuse_ambiguous(boxes: Sequence[SliceBox], axis: str) -> None:
+    """One box a slice; a subtracting one lies on a slice like those it is subtracted from."""
+    drawn = [box.index for box in boxes if box.axis == axis and not box.subtract]
+    if twice := sorted({index for index in drawn if drawn.count(index) > 1}):
+        raise CaseError(
+            f"an object has several boxes on slice {twice[0]}; give one around all of it, or each "
+            "a label of its own"
+        )
+    if other := [box.axis for box in boxes if box.subtract and box.axis != axis]:
+        raise CaseError(
+            f"a subtracting box lies across {other[0]}, but the object's first box across {axis}; "
+            "draw both on the same plane"
+        )
 
 
 def _fit_box(one: SliceBox, shape: tuple[int, ...]) -> SliceBox:

@@ -75,11 +75,11 @@ def propagate(
     sides: list[Side] = []
     for index in indices:
         logits, iou = decode(encoded[index], drawn[index], 0.0, None)
-        start = Step(index, logits, float(iou))
+        start = Step.of(index, logits, iou)
         scores = scores_of(start.fused, drawn[index], 0.0, encoded.frame)
         yield _mask(start, scores, prompt.axis, removed)
         for direction in (1, -1):
-            sides.append(side_of(encoded, drawn, start, direction, first, last))
+            sides.append(side_of(encoded, drawn, start, logits, direction, first, last))
     while sides:
         for side in list(sides):
             step = side.advance(encoded)

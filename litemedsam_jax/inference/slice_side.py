@@ -27,16 +27,16 @@ BEYOND = 0.1  # of the drawn box's sides, by which the object may reach out of i
 
 @dataclass(frozen=True)
 class Step:
-    """A decoded slice: logits (P, 256, 256), the last ones of the propagated prompts."""
+    """A decoded slice: the mean of its prompts' clipped logits (256, 256), and of their IoU."""
 
     index: int
-    logits: np.ndarray
+    fused: np.ndarray
     iou: float
 
-    @property
-    def fused(self) -> np.ndarray:
-        """The mean of the clipped logits, (256, 256)."""
-        return np.clip(self.logits, -CLIP, CLIP).mean(axis=0)
+    @classmethod
+    def of(cls, index: int, logits: np.ndarray, iou: float) -> "Step":
+        """Takes the mean of logits (P, 256, 256)."""
+        return cls(index, np.clip(logits, -CLIP, CLIP).mean(axis=0), iou)
 
 
 @dataclass
@@ -58,27 +58,29 @@ class Side:
     evidence: ObjectEvidence
     before: np.ndarray  # the last mask that was not empty, (256, 256) bool
     prompts: list[np.ndarray]
-    steps: list[Step] = field(default_factory=list)
+    number: int = 0  # of slices decoded
+    steps: list[Step] = field(default_factory=list)  # kept until the end is known
     sum: float = 0.0
     best: tuple[float, int] = (0.0, 0)  # the largest sum, and after how many slices
     done: bool = False
 
     def advance(self, encoded: EncodedVolume) -> Step | None:
         """Decodes the next slice; None at the end."""
-        if len(self.steps) == len(self.boxes):
+        number = self.number
+        if number == len(self.boxes):
             self.done = True
             return None
-        number = len(self.steps)
         index = self.start + self.direction * (number + 1)
         box, image = self.boxes[number], encoded[index]
         distance = self._distance(number) if self.known else None
         logits, iou = decode(image, box, distance, self.prompts)
-        step = Step(index, logits, float(iou))
-        self.steps.append(step)
+        step = Step.of(index, logits, iou)
+        self.number += 1
         self.prompts = _next_prompts(logits, box, self.limit, encoded.frame)
         if not self.known:
+            self.steps.append(step)
             self._weigh(image, step)
-        self.done = self.done or len(self.steps) == len(self.boxes)
+        self.done = self.done or self.number == len(self.boxes)
         return step
 
     def _weigh(self, image: EncodedImage, step: Step) -> None:
@@ -87,7 +89,7 @@ class Side:
         if mask.any():
             self.before = mask
         if self.sum > self.best[0]:
-            self.best = (self.sum, len(self.steps))
+            self.best = (self.sum, self.number)
         self.done = self.best[0] - self.sum > GIVE_UP
 
     def found(self) -> list[Step]:
@@ -116,11 +118,22 @@ def side_of(
     encoded: EncodedVolume,
     drawn: dict[int, np.ndarray],
     start: Step,
+    logits: np.ndarray,
     direction: int,
     first: int | None,
     last: int | None,
 ) -> Side:
-    """The way from a drawn slice to the next one (half of it), to the range's end, or unknown."""
+    """The way from a drawn slice to the next one (half of it), to the range's end, or unknown.
+
+    Args:
+        encoded: the volume.
+        drawn: by slice, the box (4,) in image pixels.
+        start: the drawn slice, decoded.
+        logits: (P, 256, 256) of its prompts, the propagated ones last.
+        direction: 1 or -1.
+        first: the object's first slice, or None.
+        last: its last one, or None.
+    """
     others = [k for k in drawn if (k - start.index) * direction > 0]
     end = last if direction > 0 else first
     box, frame = drawn[start.index], encoded.frame
@@ -139,7 +152,7 @@ def side_of(
     mask = start.fused > 0
     evidence = ObjectEvidence(encoded[start.index], mask, given)
     limit = _limit(edges_to_input(np.stack([box, *boxes]), frame))
-    prompts = _next_prompts(start.logits, box, limit, frame)
+    prompts = _next_prompts(logits, box, limit, frame)
     return Side(
         start.index, direction, boxes, known, narrows, limit, evidence, mask, prompts
     )  # fmt: skip

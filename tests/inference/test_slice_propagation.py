@@ -137,6 +137,8 @@ def test_a_volume_encoded_along_another_axis_is_refused():
         ([SliceBox(9, (np.nan, 0, 310, 10))], "4, finite"),
         ([SliceBox(9, BOX, subtract=True)], "not subtracted"),
         ([SliceBox(2, BOX)], "outside of its range, 6 to 12"),
+        ([SliceBox(9, BOX), SliceBox(9, (1, 1, 5, 5))], "several boxes on slice 9"),
+        ([SliceBox(9, BOX), SliceBox(9, (1, 1, 5, 5), "x", True)], "lies across x"),
     ],
 )
 def test_prompts_that_do_not_fit_are_refused(boxes, message):
