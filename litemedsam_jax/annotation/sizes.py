@@ -36,7 +36,10 @@ class Size:
 
 def sizes(image: OpenedImage, document: Document) -> list[Size]:
     """The size of every label of a document."""
-    counts = np.bincount(document.voxels.ravel(), minlength=256)
+    counts = np.zeros(1 << 16, np.int64)
+    for plane in document.voxels:  # as a whole NumPy would make 8 bytes of every voxel
+        found = np.bincount(plane.ravel())
+        counts[: found.size] += found
     voxel = None
     if image.spacing is not None and not image.flat:
         voxel = float(np.prod(image.spacing)) / 1000

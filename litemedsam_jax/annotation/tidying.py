@@ -37,13 +37,16 @@ def keep_largest(document: Document, number: int, label: int) -> Layer:
     """
     from litemedsam_jax.imaging.masks import components
 
-    parts = components(document.voxels == label)
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
+    drawn = slices_of(document, label)
+    if not drawn:
+        raise ValueError(f"{document.label(label).name} has nothing there")
+    first, last = drawn[0], drawn[-1]
+    parts = components(document.voxels[first : last + 1] == label)
+    sizes = np.bincount(parts[parts > 0])
     if np.count_nonzero(sizes) < 2:
         raise ValueError(f"{document.label(label).name} has no second part")
     rest = (parts > 0) & (parts != sizes.argmax())
-    return mask_layer(document, number, "largest", label, False, _by_slice(rest))
+    return mask_layer(document, number, "largest", label, False, _by_slice(rest, first))
 
 
 def clear(document: Document, number: int, label: int, z: int | None = None) -> Layer:
@@ -52,12 +55,11 @@ def clear(document: Document, number: int, label: int, z: int | None = None) -> 
     Raises:
         ValueError: There is nothing to take away, or the label is locked.
     """
-    mask = document.voxels == label
-    if z is not None:
-        mask[np.arange(len(mask)) != z] = False
-    if not mask.any():
+    slices = slices_of(document, label) if z is None else [z]
+    masks = {k: encode_cropped(document.voxels[k] == label) for k in slices}
+    if not any(patch.width for patch in masks.values()):
         raise ValueError(f"{document.label(label).name} has nothing there")
-    return mask_layer(document, number, "clear", label, False, _by_slice(mask))
+    return mask_layer(document, number, "clear", label, False, masks)
 
 
 def interpolate(document: Document, number: int, label: int) -> Layer:
@@ -90,8 +92,8 @@ def slices_of(document: Document, label: int) -> list[int]:
     return [z for z, plane in enumerate(document.voxels) if (plane == label).any()]
 
 
-def _by_slice(mask: np.ndarray) -> dict[int, Patch]:
-    return {z: encode_cropped(plane) for z, plane in enumerate(mask) if plane.any()}
+def _by_slice(mask: np.ndarray, first: int = 0) -> dict[int, Patch]:
+    return {z: encode_cropped(plane) for z, plane in enumerate(mask, first) if plane.any()}
 
 
 def _signed_distance(mask: np.ndarray) -> np.ndarray:

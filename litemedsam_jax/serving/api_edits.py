@@ -74,6 +74,8 @@ def _tidied(session: CaseSession, wanted: TidyRequest) -> Layer:
         case "interpolate":
             return tidying.interpolate(document, number, wanted.label)
         case "clear":
+            if wanted.slice is not None and not 0 <= wanted.slice < document.shape[0]:
+                raise ValueError(f"there is no slice {wanted.slice}")
             return tidying.clear(document, number, wanted.label, wanted.slice)
     raise ValueError("what must be fill, largest, interpolate or clear")
 

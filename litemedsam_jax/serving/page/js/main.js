@@ -7,7 +7,7 @@ import { open } from "./case_list.js";
 import "./keys.js";
 import "./label_panel.js";
 import { loadWorkspace } from "./session.js";
-import { allPanes, setTools } from "./stage.js";
+import { allPanes, allTools, setTools } from "./stage.js";
 import { fail } from "./status.js";
 import { emit, store } from "./store.js";
 import "./window_panel.js";
@@ -18,7 +18,7 @@ setTools({
   brush: new BrushTool(true),
   erase: new BrushTool(false),
 });
-window.litemedsam = { store, panes: allPanes }; // for tests and the curious
+window.litemedsam = { store, panes: allPanes, tools: allTools }; // for tests and the curious
 
 try {
   await loadWorkspace();

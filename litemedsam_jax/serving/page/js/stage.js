@@ -20,6 +20,7 @@ let spaceDown = false;
 export const currentTool = () => tools[store.tool];
 export const focusPane = () => focus ?? panes[0];
 export const allPanes = () => panes;
+export const allTools = () => tools;
 export const mainPane = () => panes.find((pane) => pane.plane.axis === 0) ?? panes[0];
 
 export function setTools(known) { tools = known; }
