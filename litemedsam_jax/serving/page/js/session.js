@@ -98,8 +98,8 @@ export async function propagate() {
     if (store.case?.id !== id) return;
     adopt(end);
     if (end.ended.startsWith("failed")) say(end.ended, true);
-    else if (end.ended === "stopped") say(`Stopped after ${end.done} slices; Ctrl+Z takes them away.`);
-    else say(end.done ? `The object ends after ${end.done} more slices.` : "The object is on this slice alone.");
+    else if (end.ended === "stopped") say(`Stopped after ${slices(end.done)}; Ctrl+Z takes them away.`);
+    else say(end.done ? `The object was found on ${slices(end.done)} more.` : "The object is on this slice alone.");
   } catch (error) {
     fail(error);
   } finally {
@@ -113,6 +113,8 @@ export function stopPropagating() {
   return true;
 }
 
+const slices = (count) => `${count} slice${count === 1 ? "" : "s"}`;
+
 function setProgress(done) {
   store.propagating = done;
   emit("propagating");
@@ -123,6 +125,6 @@ export const redo = () => store.canRedo && change((id) => api.redo(id));
 
 export async function save(challenge = false) {
   const done = await change((id) => api.save(id, challenge));
-  if (done) say(`saved ${done.files.join(", ")} in ${done.folder}`);
+  if (done) say(`saved ${done.files[0]} and ${done.files.length - 1} files beside it in ${done.folder}`);
   await loadWorkspace().catch(fail);
 }

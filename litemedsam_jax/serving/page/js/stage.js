@@ -14,7 +14,8 @@ let tools = {};
 let gesture = null; // "tool", "pan", "window"
 let last = null;
 let encodeTimer = 0;
-let encoded = null;
+let encoded = null; // the slice that was asked for last
+let isReady = false;
 let spaceDown = false;
 
 export const currentTool = () => tools[store.tool];
@@ -94,6 +95,7 @@ function move(pane, event) {
   const place = pane.where(event);
   const dx = event.clientX - (last?.x ?? event.clientX), dy = event.clientY - (last?.y ?? event.clientY);
   if (gesture) last = { x: event.clientX, y: event.clientY };
+  else if (focus !== pane) setFocus(pane); // keys go where the mouse is
   if (pane.inside(place) && pane.index >= 0 && gesture !== "window") {
     store.position = pane.voxel(place);
     emit("position");
@@ -144,14 +146,20 @@ export function encodeShown() {
     return;
   }
   const key = `${id}/${pane.index}`;
-  if (encoded === key) return;
+  if (encoded === key) {
+    showReady(isReady ? "yes" : "busy");
+    return;
+  }
   encoded = key;
+  isReady = false;
   clearTimeout(encodeTimer);
   showReady("busy");
   encodeTimer = setTimeout(async () => {
     try {
       const answer = await api.encode(id, pane.index);
-      if (answer && encoded === key) showReady("yes");
+      if (!answer || encoded !== key) return;
+      isReady = true;
+      showReady("yes");
     } catch (error) {
       encoded = null;
       showReady("");
