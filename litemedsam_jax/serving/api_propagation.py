@@ -62,7 +62,7 @@ async def _lines(
     steps = _Steps(context, session, prompt)
     # A fresh layer: what an earlier propagation left is not mixed with this one.
     start = replace(layer, kind="propagation", masks={layer.slice: layer.masks[layer.slice]})
-    done, ended = 0, "finished"
+    masks, final, ended = dict(start.masks), {layer.slice}, "finished"
     try:
         while (result := await steps.next()) is not None:
             if session.stop_propagating.is_set():
@@ -71,17 +71,24 @@ async def _lines(
             if result.slice == layer.slice:  # the user has seen and kept that one
                 continue
             operation: Operation = ExtendLayer(layer.number, {result.slice: result.mask})
-            operations = [PutLayer(start), operation] if done == 0 else [operation]
-            extend = done > 0
+            extend = len(masks) > 1
+            operations = [operation] if extend else [PutLayer(start), operation]
             state = await run_in_threadpool(_keep, context, session, operations, extend)
-            done += 1
-            yield _line({"slice": result.slice, "done": done, "revision": state["revision"]})
+            masks[result.slice] = result.mask
+            if result.final:
+                final.add(result.slice)
+            answer = {"slice": result.slice, "done": len(masks) - 1, "final": result.final}
+            yield _line({**answer, "revision": state["revision"]})
+        if ended == "finished" and len(final) < len(masks):  # previews beyond the object's end
+            masks = {z: masks[z] for z in masks if z in final}
+            whole: list[Operation] = [PutLayer(replace(start, masks=masks))]
+            await run_in_threadpool(_keep, context, session, whole, True)
     except (ModelUnavailable, Superseded, ValueError, OSError) as error:
         ended = f"failed: {error}"
     finally:
         session.propagating = False
-        context.events.publish(session.number, {"propagated": done})
-    yield _line({"ended": ended, "done": done, **session.state(), "slices": None})
+        context.events.publish(session.number, {"propagated": len(masks) - 1})
+    yield _line({"ended": ended, "done": len(masks) - 1, **session.state(), "slices": None})
 
 
 def _keep(

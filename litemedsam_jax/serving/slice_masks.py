@@ -18,10 +18,11 @@ from litemedsam_jax.serving.embedding_cache import EmbeddingCache
 
 @dataclass(frozen=True)
 class SliceResult:
-    """A propagated mask and its slice."""
+    """A propagated mask and its slice; not final: it may be replaced, or turn out too far out."""
 
     slice: int
     mask: Patch
+    final: bool = True
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def propagated(
         for z, _, scores in fuse_volume(model.engine, volume, solid, strategy):
             yield SliceResult(z, _encode_scores(scores))
         return
-    for mask in propagate(_CachedVolume(model, cache, case, volume), prompt):
+    for mask in propagate(_CachedVolume(model, cache, case, volume), prompt, previews=True):
         region = mask.region
         patch = encode_cropped(region.mask, region.columns.start, region.rows.start)
-        yield SliceResult(mask.index, patch)
+        yield SliceResult(mask.index, patch, mask.final)
