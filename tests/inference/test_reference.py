@@ -50,3 +50,8 @@ def test_masks_of_other_cases_are_the_references(model, shared, name):
     if not case.exists():
         pytest.skip(f"{case} is missing: its masks are not compared")
     _check(_scores(model, case, shared / "reference" / "segs" / f"{name}.npz"))
+
+
+def test_the_masks_compared_are_those_that_infer_makes(model):
+    """Without a device named, and without an accelerator, it is the CPU's path in row tiles."""
+    assert model.engine.device == "cpu"
