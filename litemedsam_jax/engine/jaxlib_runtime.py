@@ -18,9 +18,10 @@ from jaxlib import _jax
 from litemedsam_jax.engine.programs import Program, Shape
 from litemedsam_jax.engine.stored_executable import StoredExecutable
 
-# The version of jaxlib's interface, and those that were tried: of jaxlib 0.10.2 and 0.12.0.1.
+# The version of jaxlib's interface, and those that were tried.
 INTERFACE: int = xla._version
-_RESULTS_ARE_CHECKED_NO_MORE = 489
+TRIED = {467: "0.10.2", 495: "0.11.2", 505: "0.12.0.1"}
+_WITHOUT_CHECKS = 489  # from here on jaxlib does not check results
 
 
 class _AbstractValue:
@@ -42,21 +43,21 @@ class _OneDevice(_jax.SingleDeviceSharding):
 
 
 def _result_handler_0_10(value: _AbstractValue, placement: _OneDevice) -> Any:
-    """Until jaxlib 0.11: results are checked against JAX's types unless that is declined."""
+    """jaxlib 0.10: results are checked against JAX's types unless that is declined."""
     committed = skip_checks = True
     return _jax.array_result_handler(value, placement, committed, skip_checks)
 
 
-def _result_handler_0_12(value: _AbstractValue, placement: _OneDevice) -> Any:
-    """Since interface 489: there is nothing to decline."""
+def _result_handler_0_11(value: _AbstractValue, placement: _OneDevice) -> Any:
+    """jaxlib 0.11 and 0.12: there is nothing to decline."""
     committed = True
     return _jax.array_result_handler(value, placement, committed)
 
 
 def result_handler(interface: int) -> Callable[[_AbstractValue, _OneDevice], Any]:
     """The adapter of an interface's version: makes what turns a result into an array."""
-    if interface >= _RESULTS_ARE_CHECKED_NO_MORE:
-        return _result_handler_0_12
+    if interface >= _WITHOUT_CHECKS:
+        return _result_handler_0_11
     return _result_handler_0_10
 
 
