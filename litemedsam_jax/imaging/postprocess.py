@@ -52,8 +52,8 @@ def postprocess(
 
     Args:
         labels: (H, W) or (D, H, W), 0 is background.
-        steps: in order. `fill-holes`: cavities that do not reach the outside (of volumes in
-            space, not slice by slice); `largest-part`: the others are dropped, diagonals connect;
+        steps: in order. `fill-holes`: what a label encloses (of volumes slice by slice, as
+            the network works); `largest-part`: the others are dropped, diagonals connect;
             `min-ml`: smaller parts are dropped; `smooth`: a Gaussian of one voxel of the finest
             axis, cut at one half.
         spacing: x, y, z in mm; `min-ml` needs it.
@@ -91,7 +91,9 @@ def postprocess(
 def _fill_holes(mask: np.ndarray, _: float, __: np.ndarray) -> np.ndarray:
     from scipy import ndimage
 
-    return ndimage.binary_fill_holes(mask)
+    if mask.ndim == 2:
+        return ndimage.binary_fill_holes(mask)
+    return np.stack([ndimage.binary_fill_holes(section) for section in mask])
 
 
 def _largest_part(mask: np.ndarray, _: float, __: np.ndarray) -> np.ndarray:
