@@ -81,8 +81,10 @@ class SlicePrompt:
         """Refuses a prompt that has nothing to start from.
 
         Raises:
-            CaseError: every box is subtracted, or there is none.
+            CaseError: every box is subtracted, or there is none; or the label is none.
         """
+        if not 1 <= self.label <= 65535:
+            raise CaseError(f"the label {self.label} of an object; expected 1 to 65535")
         if all(box.subtract for box in self.boxes):
             raise CaseError("an object has no box that is not subtracted; expected at least one")
 

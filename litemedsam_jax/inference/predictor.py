@@ -224,21 +224,26 @@ class LiteMedSAM:
 
         Raises:
             CaseError: a box or a range lies outside of the volume.
+            ValueError: there are no prompts.
         """
         from litemedsam_jax.inference.slice_propagation import EncodedVolume, propagate
 
+        if not prompts:
+            raise ValueError("there are no prompts; expected at least one object")
         labels = blank(volume.shape[:3], max(prompt.label for prompt in prompts))
         confidence = np.zeros(labels.shape, np.uint8)
         encoded: dict[str, EncodedVolume] = {}
-        for done, prompt in enumerate(prompts):
-            if on_slice is not None:
-                on_slice(done, len(prompts))
+        if on_slice is not None:
+            on_slice(0, len(prompts))
+        for done, prompt in enumerate(prompts, start=1):
             axis = prompt.axis
             if axis not in encoded:
                 encoded[axis] = EncodedVolume(self.engine, volume, axis)
             along, sure = (np.moveaxis(one, AXES.index(axis), 0) for one in (labels, confidence))
             for mask in propagate(encoded[axis], prompt):
                 paint_by_score(along[mask.index], sure[mask.index], mask.scores, prompt.label)
+            if on_slice is not None:
+                on_slice(done, len(prompts))
         return labels
 
     def _encoded(self) -> EncodedImage:

@@ -75,7 +75,9 @@ def test_objects_of_one_volume_share_its_encoded_slices():
     engine = FakeEngine(lambda image, box: np.where(_inside(image.shape, box), 5.0, -5.0))
     prompts = [SlicePrompt((SliceBox(9, box),), 6, 12, label)
                for label, box in ((1, BOX), (2, (200, 200, 239, 239)))]  # fmt: skip
-    labels = LiteMedSAM(engine).segment_from_slices(volume, prompts)
+    done = []
+    labels = LiteMedSAM(engine).segment_from_slices(volume, prompts, lambda *two: done.append(two))
+    assert done == [(0, 2), (1, 2), (2, 2)]
     assert len(engine.images) == 7
     assert set(np.unique(labels[6:13])) == {0, 1, 2}
 
