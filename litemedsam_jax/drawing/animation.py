@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from litemedsam_jax.drawing import overlay
+from litemedsam_jax.drawing import overlay, shown
 from litemedsam_jax.files import replacing
 
 
@@ -31,10 +31,10 @@ def scroll(
     Yields:
         RGB uint8 (height, width, 3), all of one size.
     """
-    labels = overlay.labels_of(boxes, segs)
-    shown = overlay.Upright(image, boxes, segs, spacing, direction)
+    labels = shown.labels_of(boxes, segs)
+    upright = overlay.Upright(image, boxes, segs, spacing, direction)
     for z in range(len(image)):
-        yield overlay.with_legend(shown.tile(z), labels, names)
+        yield overlay.with_legend(upright.tile(z), labels, names)
 
 
 def write_scroll(path: str | Path, frames: Iterator[np.ndarray], per_second: float = 8) -> None:
@@ -101,7 +101,7 @@ def write_case(
         **options: See there; a scroll takes `names` and `direction` alone.
     """
     moving = path.suffix.lower() in (".gif", ".mp4")
-    if moving and overlay.is_volume(image, boxes, segs):
+    if moving and shown.is_volume(image, boxes, segs):
         known = {name: options.get(name) for name in ("names", "direction")}
         write_scroll(path, scroll(image, boxes, segs, spacing, **known))
         return

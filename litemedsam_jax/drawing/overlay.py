@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from litemedsam_jax.drawing import page
+from litemedsam_jax.drawing import page, shown
 from litemedsam_jax.drawing.orientation import Turn, turn_of
 from litemedsam_jax.files import replacing
 
@@ -105,15 +105,15 @@ def case_overlay(
     Returns:
         RGB uint8 (height, width, 3).
     """
-    if not is_volume(image, boxes, segs):
-        tiles = [_tile(image, boxes, segs, gts, aspect(spacing), 640, "")]
+    if not shown.is_volume(image, boxes, segs):
+        tiles = [_tile(image, boxes, segs, gts, shown.aspect(spacing), 640, "")]
     else:
-        chosen = shown_slices(image, boxes, segs if segs is not None else gts, slices)
+        chosen = shown.slices(image, boxes, segs if segs is not None else gts, slices)
         side = 640 if len(chosen) == 1 else 400
-        shown = Upright(image, boxes, segs, spacing, direction, gts)
-        tiles = [shown.tile(z, side) for z in chosen]
+        upright = Upright(image, boxes, segs, spacing, direction, gts)
+        tiles = [upright.tile(z, side) for z in chosen]
     rows = [page.beside(tiles[i : i + 2]) for i in range(0, len(tiles), 2)]
-    return with_legend(page.below(rows), labels_of(boxes, segs, gts), names)
+    return with_legend(page.below(rows), shown.labels_of(boxes, segs, gts), names)
 
 
 def write_overlay(
@@ -164,14 +164,14 @@ class Upright:
         self.image = self.turn.array(image)
         self.segs, self.gts = (None if a is None else self.turn.array(a) for a in (segs, gts))
         self.boxes = None if boxes is None else self.turn.boxes(boxes, image.shape)
-        self.ratio = aspect(None if spacing is None else self.turn.spacing(spacing))
+        self.ratio = shown.aspect(None if spacing is None else self.turn.spacing(spacing))
 
     def tile(self, z: int, side: int = 400) -> np.ndarray:
         """Slice z as `case_overlay` draws it: RGB uint8, a panel's longer side `side` pixels."""
         seg, gt = (None if labels is None else labels[z] for labels in (self.segs, self.gts))
         title = f"slice {z} of 0-{len(self.image) - 1}"
         title += f", {self.turn.plane}" if self.turn.plane else ""
-        boxes = boxes_on_slice(self.boxes, z)
+        boxes = shown.boxes_on_slice(self.boxes, z)
         sides = (self.turn.left, self.turn.top)
         return _tile(self.image[z], boxes, seg, gt, self.ratio, side, title, sides)
 
@@ -201,7 +201,7 @@ def panels(
         image: (H, W) or (H, W, 3).
         boxes: (N, 4), drawn on all but a panel whose title begins with `ground truth`.
         masks: Labels (H, W) by title; None draws no mask.
-        ratio: Height of a pixel for width 1, as of `aspect`.
+        ratio: Height of a pixel for width 1, as of `shown.aspect`.
         side: Longer side of a panel in pixels.
         sides: Letters at the left and the top edge: R, A, ...
 
@@ -219,27 +219,6 @@ def panels(
         page.letter(canvas, sides[0], (4, size[1] // 2 + 5))
         page.letter(canvas, sides[1], (size[0] // 2 - 5, 15))
     return page.beside([page.titled(name, canvas) for name, canvas in drawn.items()])
-
-
-def is_volume(image: np.ndarray, boxes: np.ndarray | None, segs: np.ndarray | None) -> bool:
-    """Whether the image is (D, H, W[, 3]); (A, B, 3) is a volume only if masks or boxes say so."""
-    if image.ndim != 3:
-        return image.ndim == 4
-    if segs is not None:
-        return segs.ndim == 3
-    if boxes is not None and np.size(boxes):
-        return np.asarray(boxes).shape[-1] == 6
-    return image.shape[-1] != 3
-
-
-def boxes_on_slice(boxes: np.ndarray | None, z: int) -> np.ndarray | None:
-    """(N, 6) boxes as (N, 4) on slice z; rows of NaN where a box does not reach it."""
-    if boxes is None:
-        return None
-    values = np.asarray(boxes, np.float64).reshape(-1, 6)
-    flat = values[:, [0, 1, 3, 4]]
-    flat[(z < values[:, 2]) | (z > values[:, 5])] = np.nan
-    return flat
 
 
 def _draw_masks(canvas: np.ndarray, segs: np.ndarray, fill: float, line: int) -> None:
@@ -283,58 +262,6 @@ def _tile(
     return page.titled(title, tile) if title else tile
 
 
-def middle_slice(image: np.ndarray, boxes: np.ndarray | None, segs: np.ndarray | None) -> int:
-    """Index of the slice at which the propagation of the boxes' whole range would start.
-
-    Where boxes were drawn on single slices it is the middle one of those.
-    """
-    first, last = _shown_range(len(image), boxes, segs)
-    if boxes is not None and np.size(boxes):
-        values = np.asarray(boxes, np.float64).reshape(-1, 6)
-        if (values[:, 2] == values[:, 5]).all():
-            drawn = np.sort(values[:, 2])
-            return int(np.clip(drawn[len(drawn) // 2], first, last))
-    return first + (last - first) // 2
-
-
-def _shown_range(depth: int, boxes, segs) -> tuple[int, int]:
-    """First and last slice that boxes or masks reach; all where there are neither."""
-    ends = []
-    if boxes is not None and np.size(boxes):
-        values = np.asarray(boxes, np.float64).reshape(-1, 6)
-        ends += [values[:, 2].min(), values[:, 5].max()]
-    if segs is not None:
-        ends += np.flatnonzero([s.any() for s in segs]).tolist()
-    if not ends:
-        return 0, depth - 1
-    first = int(np.clip(min(ends), 0, depth - 1))
-    return first, int(np.clip(max(ends), first, depth - 1))
-
-
-def shown_slices(
-    image: np.ndarray, boxes: np.ndarray | None, segs: np.ndarray | None, count: int
-) -> list[int]:
-    """Indices of at most `count` slices of the range that boxes or masks reach, ascending."""
-    first, last = _shown_range(len(image), boxes, segs)
-    middle = middle_slice(image, boxes, segs)
-    spread = [first + round((last - first) * (i + 0.5) / count) for i in range(count)]
-    nearest = min(range(count), key=lambda i: abs(spread[i] - middle))
-    spread[nearest] = middle
-    return sorted({min(z, last) for z in spread})
-
-
-def labels_of(
-    boxes: np.ndarray | None, segs: np.ndarray | None, gts: np.ndarray | None = None
-) -> list[int]:
-    """The labels that an overlay of these shows, ascending."""
-    found = set(range(1, (0 if boxes is None else len(boxes)) + 1))
-    for labels in (segs, gts):
-        # By slice: bincount widens what it counts to 8 bytes a voxel.
-        for part in () if labels is None else labels if labels.ndim == 3 else [labels]:
-            found |= set(np.flatnonzero(np.bincount(part.ravel())).tolist())
-    return sorted(found - {0})
-
-
 def _as_rgb(image: np.ndarray) -> np.ndarray:
     if image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)):
         raise ValueError(f"imgs has shape {image.shape}; expected grey (H, W) or RGB (H, W, 3)")
@@ -343,11 +270,3 @@ def _as_rgb(image: np.ndarray) -> np.ndarray:
         low, high = float(values.min()), float(values.max())
         image = ((values - low) * (255 / max(high - low, 1e-8))).round().astype(np.uint8)
     return np.ascontiguousarray(image if image.ndim == 3 else np.repeat(image[..., None], 3, 2))
-
-
-def aspect(spacing: Sequence[float] | np.ndarray | None) -> float:
-    """Height of a pixel for width 1, of a spacing x, y, ...; 1 where that is unknown."""
-    values = np.asarray((1.0, 1.0) if spacing is None else spacing, np.float64).ravel()
-    if values.size < 2 or not np.isfinite(values[:2]).all() or (values[:2] <= 0).any():
-        return 1.0
-    return float(values[1] / values[0])

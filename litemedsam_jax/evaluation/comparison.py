@@ -122,13 +122,13 @@ def panels_of_case(
     Returns:
         (H', W', 3).
     """
-    from litemedsam_jax.drawing import overlay
+    from litemedsam_jax.drawing import overlay, shown
 
     *_, last = masks.values()
-    if not overlay.is_volume(image, boxes, last):
-        return overlay.panels(image, boxes, masks, overlay.aspect(spacing))
-    z = overlay.middle_slice(image, boxes, last)
-    shown = overlay.Upright(image, boxes, last, spacing, direction)
-    turn, flat = shown.turn, overlay.boxes_on_slice(shown.boxes, z)
+    if not shown.is_volume(image, boxes, last):
+        return overlay.panels(image, boxes, masks, shown.aspect(spacing))
+    z = shown.middle_slice(image, boxes, last)
+    upright = overlay.Upright(image, boxes, last, spacing, direction)
+    turn, flat = upright.turn, shown.boxes_on_slice(upright.boxes, z)
     masks = {f"{name}, slice {z}": turn.array(labels)[z] for name, labels in masks.items()}
-    return overlay.panels(shown.image[z], flat, masks, shown.ratio, sides=(turn.left, turn.top))
+    return overlay.panels(upright.image[z], flat, masks, upright.ratio, sides=(turn.left, turn.top))

@@ -39,18 +39,6 @@ def test_spacing_sets_the_proportions():
     assert tall.shape[1] == pytest.approx(square.shape[1] / 2, abs=10)
 
 
-def test_slices_hold_the_middle_of_the_boxed_range(volume):
-    image, boxes, segs = volume
-    assert overlay.middle_slice(image, boxes, segs) == 9
-    assert 9 in overlay.shown_slices(image, boxes, segs, 4)
-    assert overlay.shown_slices(image[:1], np.array([[1, 1, 0, 5, 5, 0]]), segs[:1], 4) == [0]
-
-
-def test_boxes_are_drawn_only_where_they_reach(volume):
-    flat = overlay.boxes_on_slice(volume[1], 10)
-    assert np.isfinite(flat[0]).all() and np.isnan(flat[1]).all()
-
-
 @pytest.mark.parametrize("shape", [(30, 40), (30, 40, 3), (5, 30, 40), (5, 30, 40, 3), (3, 30, 3)])
 def test_every_kind_of_case_is_drawn(tmp_path, shape):
     volume = shape in ((5, 30, 40), (5, 30, 40, 3), (3, 30, 3))
