@@ -38,6 +38,9 @@ def sizes(image: OpenedImage, document: Document) -> list[Size]:
     """The size of every label of a document."""
     counts = np.zeros(1 << 16, np.int64)
     for plane in document.voxels:  # as a whole NumPy would make 8 bytes of every voxel
+        if not plane.any():
+            counts[0] += plane.size
+            continue
         found = np.bincount(plane.ravel())
         counts[: found.size] += found
     voxel = None

@@ -44,9 +44,15 @@ def split_instances(labels: np.ndarray, label: int) -> np.ndarray:
 
 def components(mask: np.ndarray) -> np.ndarray:
     """Connected parts of a boolean (D, H, W) or (H, W) mask as 1, 2, ...; diagonals connect."""
-    return cc3d.connected_components(
-        np.ascontiguousarray(mask), connectivity=26 if mask.ndim == 3 else 8
+    # As bytes: of boolean 2D masks cc3d 4.1.1 leaves numbers out.
+    parts, count = cc3d.connected_components(
+        np.ascontiguousarray(mask, np.uint8),
+        connectivity=26 if mask.ndim == 3 else 8,
+        return_N=True,
     )
+    if int(parts.max(initial=0)) == count:
+        return parts
+    return np.unique(parts, return_inverse=True)[1].reshape(parts.shape).astype(parts.dtype)
 
 
 def remove_dust(labels: np.ndarray, min_voxels: int, min_pixels: int) -> np.ndarray:

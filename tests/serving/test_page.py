@@ -168,6 +168,20 @@ def test_propagation_fills_the_volume_and_can_be_stopped(open_page, tmp_path):
     assert boxes["boxes"] == [[36, 26, 9, 64, 54, 16]]
 
 
+def test_the_threshold_takes_the_mask_in(open_page):
+    page = open_page(FUNDUS)
+    page.wait_for_model()
+    page.draw_box([180, 230, 330, 430])
+    before = page.shown_labels()
+    page.script(
+        "const slider = document.querySelector('#box-controls input'); slider.value = 2;"
+        "slider.dispatchEvent(new Event('input')); slider.dispatchEvent(new Event('change'))"
+    )
+    page.wait(lambda: page.store("layers")[0]["threshold"] == 2, "the threshold")
+    after = page.shown_labels()
+    assert 0 < after.sum() < before.sum() and (before[after > 0] == 1).all()
+
+
 def test_two_pages_show_the_same(open_page, browser):
     page = open_page(FUNDUS)
     page.wait_for_model()
@@ -241,7 +255,7 @@ def test_all_can_be_done_without_a_mouse(open_page, tmp_path):
     names = json.loads((tmp_path / "out" / f"{BRAIN.stem}.labels.json").read_text())
     assert [label["name"] for label in names] == ["label 1", "new"]
     page.key("?")
-    assert page.script("return document.getElementById('help').open")
+    page.wait(lambda: page.script("return document.getElementById('help').open"), "the keys")
     page.key("escape")
 
 
