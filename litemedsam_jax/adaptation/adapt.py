@@ -22,7 +22,7 @@ from litemedsam_jax.weights.load import load_model
 from litemedsam_jax.weights.tree import flatten, unflatten
 
 LARGEST_LOSS = 0.005  # of the anchor's mean DSC: half a point
-BLENDS = (1.0, 0.75, 0.5, 0.25)  # shares of what was learned, the rest is the start's
+BLENDS = (1.0, 0.75, 0.5, 0.25, 0.1)  # shares of what was learned, the rest is the start's
 _FINEST_GAIN = 1e-3  # of the mean DSC: less is not told from chance
 
 
