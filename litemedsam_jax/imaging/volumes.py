@@ -206,9 +206,13 @@ def _as_volume(image: sitk.Image, path: Path) -> Volume:
     channels = image.GetNumberOfComponentsPerPixel()
     array = sitk.GetArrayFromImage(image)
     if channels not in (1, 3) or (channels == 3 and array.dtype != np.uint8):
+        way_out = "Write the channel you mean to a file of its own"
+        if path.name.lower().endswith(".seg.nrrd"):
+            way_out = "It looks like a segmentation of 3D Slicer: give the image as -i, and this "
+            way_out += "file as --boxes"
         raise ValueError(
-            f"{path}: holds {channels} values of {array.dtype} a voxel; expected one value, or "
-            "8-bit RGB"
+            f"{path}: holds {channels} values of {array.dtype} a voxel; an image has one value, or "
+            f"8-bit RGB. {way_out}"
         )
     if np.iscomplexobj(array):
         raise ValueError(f"{path}: holds complex numbers; write their magnitude to a file first")

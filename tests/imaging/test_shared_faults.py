@@ -22,6 +22,7 @@ REFUSED = {
     "23_mha_cut_short/x.mha": "is truncated (13706 of 27736 bytes",
     "26_unhelpful_refusals/RS.dcm": "holds contours (RTSTRUCT)",
     "26_unhelpful_refusals/slice_twice": "a duplicated slice",
+    "26_unhelpful_refusals/two_layers.seg.nrrd": "give the image as -i",
 }
 # The folder's origin, the volume's largest value.
 READ = {
