@@ -123,9 +123,9 @@ def main() -> int:
         if args.fetch:
             told = run(commands / "litemedsam", "weights", **where)
         else:
-            from tests import oracle
+            from tests.support.oracle_wheels import published_checkpoint
 
-            checkpoint = oracle.published_checkpoint()
+            checkpoint = published_checkpoint()
             told = run(commands / "litemedsam", "weights", "--file", checkpoint, **where)
         print(f"held: {told.strip()}", flush=True)
         check_npz(commands, home / "empty", environment)
