@@ -59,7 +59,8 @@ async def measurements(context: Context, request: Request) -> Response:
 async def events(context: Context, request: Request) -> Response:
     """GET /cases/{case}/events: a stream of what happens to the case."""
     session = await context.session(request)
-    first = {"revision": session.editor.revision}
+    # The model may have come between the page's look at the workspace and this stream.
+    first = {"revision": session.editor.revision, "model": True}
     stream = context.events.stream(session.number, first)
     return StreamingResponse(stream, media_type="text/event-stream")
 

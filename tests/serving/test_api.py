@@ -1,5 +1,6 @@
 """The HTTP interface, as a script uses it; the network is a fake."""
 
+import json
 import threading
 
 import numpy as np
@@ -28,7 +29,8 @@ class Client:
         self.volume = volume
         workspace = Workspace([path], folder / "out", read_only=read_only)
         worker = ModelWorker(load or (lambda: LiteMedSAM(engine)), lambda: None)
-        app = create_app(workspace, worker, Events(), TOKEN, 1234)
+        self.events = Events()
+        app = create_app(workspace, worker, self.events, TOKEN, 1234)
         headers = {"Authorization": f"Bearer {TOKEN}"}
         self.http = TestClient(app, "http://127.0.0.1:1234", headers=headers)
 
@@ -70,6 +72,12 @@ def test_slices_come_as_they_are(client):
         shape = tuple(map(int, answer.headers["x-shape"].split(",")))
         values = np.frombuffer(answer.content, answer.headers["x-dtype"]).reshape(shape)
         np.testing.assert_array_equal(values, client.volume.take(index, axis))
+
+
+def test_events_begin_with_the_model_whose_coming_may_have_been_missed(client):
+    client.events.close()  # so that the stream ends with its first event
+    first = json.loads(client.get("/events").text.removeprefix("data: "))
+    assert first == {"revision": 0, "model": True}
 
 
 @pytest.mark.parametrize("path", ["/slices/0/8", "/slices/3/0", "/labels/0/99"])
