@@ -3,7 +3,6 @@
 import os
 import sys
 from contextlib import suppress
-from importlib import metadata, util
 from pathlib import Path
 
 
@@ -26,6 +25,8 @@ def choose_device() -> str | None:
 
 def accelerator_packages() -> list[str]:
     """The installed packages by which JAX finds accelerators."""
+    from importlib import metadata, util  # 20 ms, which a run on "cpu" does not need
+
     found = {entry.module for entry in metadata.entry_points(group="jax_plugins")}
     plugins = util.find_spec("jax_plugins")  # a namespace, which each plugin adds a folder to
     for folder in (plugins and plugins.submodule_search_locations) or ():

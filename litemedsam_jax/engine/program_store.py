@@ -11,7 +11,6 @@ import os
 import platform
 import re
 import shutil
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -136,6 +135,8 @@ def default_folder() -> Path:
         cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError:  # a user without a name and without a home, as containers may have
         user = os.getuid() if hasattr(os, "getuid") else ""
+        import tempfile  # a user without a home; others need not wait for it
+
         cache_home = Path(tempfile.gettempdir()) / f"litemedsam-{user}"
     return cache_home / "litemedsam_jax" / "programs"
 
