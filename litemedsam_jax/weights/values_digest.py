@@ -47,6 +47,8 @@ class DigestCheck:
     def _compute(self) -> None:
         try:
             self._digest = values_digest(self._variables)
+            if self._digest == PUBLISHED:
+                return  # known to be finite; looking takes 25 ms of a cold start
             for name, array in self._variables.items():
                 # A minimum and a maximum are NaN where any value is.
                 if array.size and not np.isfinite([array.min(), array.max()]).all():
