@@ -63,13 +63,14 @@ def child(start: float, case: Path, outputs: Path) -> None:
 
     process.apply(process.ProcessNeeds(quick_start=True))
     # Wrapped where they are defined, before others import them from there.
-    from litemedsam_jax.imaging import case, npz
+    from litemedsam_jax.imaging import case as case_files
+    from litemedsam_jax.imaging import npz
     from litemedsam_jax.weights import load
 
     for owner, name, stage in (
-        (case, "read_case", "read"),
+        (case_files, "read_case", "read"),
         (npz, "write_npz", "write"),
-        (load, "load_model", "map weights"),
+        (load, "open_model", "map weights"),
         (input_frame, "to_input", "resize (imports OpenCV)"),
         (input_frame, "mask_from_logits", "mask from logits"),
     ):
