@@ -5,6 +5,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from litemedsam_jax.annotation import edits, saving, tidying
+from litemedsam_jax.annotation.document import Region
 from litemedsam_jax.annotation.layers import Layer
 from litemedsam_jax.annotation.operations import DropLayer, PutLayer
 from litemedsam_jax.serving.case_session import CaseSession
@@ -15,23 +16,13 @@ from litemedsam_jax.serving.requests import PaintRequest, SaveRequest, TidyReque
 async def undo(context: Context, request: Request) -> Response:
     """POST /cases/{case}/undo: takes the last step back."""
     session = await context.writable(request)
-
-    def work() -> Response:
-        with session.lock:
-            return JSONResponse(context.changed(session, session.editor.undo()))
-
-    return await run_in_threadpool(work)
+    return await context.edit(session, session.editor.undo)
 
 
 async def redo(context: Context, request: Request) -> Response:
     """POST /cases/{case}/redo: does again what was taken back last."""
     session = await context.writable(request)
-
-    def work() -> Response:
-        with session.lock:
-            return JSONResponse(context.changed(session, session.editor.redo()))
-
-    return await run_in_threadpool(work)
+    return await context.edit(session, session.editor.redo)
 
 
 async def paint(context: Context, request: Request) -> Response:
@@ -39,28 +30,23 @@ async def paint(context: Context, request: Request) -> Response:
     session = await context.writable(request)
     wanted = parse(PaintRequest, await request.body())
 
-    def work() -> Response:
-        with session.lock:
-            document = session.document
-            masks = edits.paint_masks(document, wanted.axis, wanted.index, wanted.mask)
-            number = session.editor.next_number()
-            layer = edits.mask_layer(document, number, "paint", wanted.label, wanted.adds, masks)
-            return JSONResponse(context.changed(session, session.editor.do(PutLayer(layer))))
+    def step() -> dict[int, Region]:
+        document = session.document
+        masks = edits.paint_masks(document, wanted.axis, wanted.index, wanted.mask)
+        number = session.editor.next_number()
+        layer = edits.mask_layer(document, number, "paint", wanted.label, wanted.adds, masks)
+        return session.editor.do(PutLayer(layer))
 
-    return await run_in_threadpool(work)
+    return await context.edit(session, step)
 
 
 async def tidy(context: Context, request: Request) -> Response:
     """POST /cases/{case}/tidy: fill, largest, interpolate or clear, on a label as a whole."""
     session = await context.writable(request)
     wanted = parse(TidyRequest, await request.body())
-
-    def work() -> Response:
-        with session.lock:
-            layer = _tidied(session, wanted)
-            return JSONResponse(context.changed(session, session.editor.do(PutLayer(layer))))
-
-    return await run_in_threadpool(work)
+    return await context.edit(
+        session, lambda: session.editor.do(PutLayer(_tidied(session, wanted)))
+    )
 
 
 def _tidied(session: CaseSession, wanted: TidyRequest) -> Layer:
@@ -85,13 +71,12 @@ async def drop_layer(context: Context, request: Request) -> Response:
     session = await context.writable(request)
     number = request.path_params["layer"]
 
-    def work() -> Response:
-        with session.lock:
-            layer = session.document.layer(number)
-            edits.drawable(session.document, layer.label)
-            return JSONResponse(context.changed(session, session.editor.do(DropLayer(number))))
+    def step() -> dict[int, Region]:
+        layer = session.document.layer(number)
+        edits.drawable(session.document, layer.label)
+        return session.editor.do(DropLayer(number))
 
-    return await run_in_threadpool(work)
+    return await context.edit(session, step)
 
 
 async def save(context: Context, request: Request) -> Response:

@@ -6,9 +6,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from litemedsam_jax.annotation.document import Region
 from litemedsam_jax.annotation.edits import drawable
 from litemedsam_jax.annotation.layers import MAX_LABEL, Label, default_label
-from litemedsam_jax.annotation.operations import DropLabel, Operation, PutLabel, PutRange
+from litemedsam_jax.annotation.operations import DropLabel, PutLabel, PutRange
 from litemedsam_jax.serving.case_session import CaseSession
 from litemedsam_jax.serving.context import Context
 from litemedsam_jax.serving.requests import LabelRequest, RangeRequest, parse
@@ -22,7 +23,8 @@ async def put_label(context: Context, request: Request) -> Response:
     def work() -> Response:
         with session.lock:
             label = _changed(session, wanted)
-            return JSONResponse({**_do(context, session, PutLabel(label)), "label": label.value})
+            changed = context.changed(session, session.editor.do(PutLabel(label)))
+            return JSONResponse({**changed, "label": label.value})
 
     return await run_in_threadpool(work)
 
@@ -32,12 +34,11 @@ async def drop_label(context: Context, request: Request) -> Response:
     session = await context.writable(request)
     value = request.path_params["label"]
 
-    def work() -> Response:
-        with session.lock:
-            drawable(session.document, value)
-            return JSONResponse(_do(context, session, DropLabel(value)))
+    def step() -> dict[int, Region]:
+        drawable(session.document, value)
+        return session.editor.do(DropLabel(value))
 
-    return await run_in_threadpool(work)
+    return await context.edit(session, step)
 
 
 async def put_range(context: Context, request: Request) -> Response:
@@ -50,16 +51,11 @@ async def put_range(context: Context, request: Request) -> Response:
         low, high = sorted((wanted.first, wanted.last))
         ends = min(max(low, 0), last), min(max(high, 0), last)
 
-    def work() -> Response:
-        with session.lock:
-            session.document.label(wanted.label)
-            return JSONResponse(_do(context, session, PutRange(wanted.label, ends)))
+    def step() -> dict[int, Region]:
+        session.document.label(wanted.label)
+        return session.editor.do(PutRange(wanted.label, ends))
 
-    return await run_in_threadpool(work)
-
-
-def _do(context: Context, session: CaseSession, operation: Operation) -> dict:
-    return context.changed(session, session.editor.do(operation))
+    return await context.edit(session, step)
 
 
 def _changed(session: CaseSession, wanted: LabelRequest) -> Label:

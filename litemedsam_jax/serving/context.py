@@ -50,6 +50,15 @@ class Context:
         self.events.publish(session.number, {"revision": state["revision"], "slices": slices})
         return {**state, "slices": slices}
 
+    async def edit(self, session: CaseSession, step: Callable[[], dict[int, Region]]) -> Response:
+        """Runs a step of the history off the event loop, alone on its case; answers the change."""
+
+        def work() -> Response:
+            with session.lock:
+                return JSONResponse(self.changed(session, step()))
+
+        return await run_in_threadpool(work)
+
 
 Handler = Callable[[Context, Request], Awaitable[Response]]
 
