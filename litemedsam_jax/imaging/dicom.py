@@ -13,6 +13,7 @@ import pydicom
 from litemedsam_jax.imaging.dicom_files import DicomFile, image_files, read_data_set
 from litemedsam_jax.imaging.dicom_frames import Frame, frames_of
 from litemedsam_jax.imaging.dicom_grid import arrange
+from litemedsam_jax.imaging.errors import library_message
 from litemedsam_jax.imaging.geometry import Geometry
 
 _MOST_VOXELS = 1 << 31
@@ -143,9 +144,9 @@ def _stored(frame: Frame, one_slope: bool) -> tuple[np.ndarray, bool]:
     except MemoryError:
         raise
     except Exception as error:  # damaged pixels fail in many ways inside pydicom
-        told = " ".join(str(error).split())[:150]
+        message = library_message(error, 150)
         raise ValueError(
-            f"{path}: its pixels are truncated or damaged ({told}); copy it again"
+            f"{path}: its pixels are truncated or damaged ({message}); copy it again"
         ) from None
 
 
@@ -190,9 +191,9 @@ def _colour(file: DicomFile) -> np.ndarray:
             else:
                 pixels = pixel_array(data)  # YBR becomes RGB
     except Exception as error:  # as above
-        told = " ".join(str(error).split())[:150]
+        message = library_message(error, 150)
         raise ValueError(
-            f"{file.path}: its colours cannot be read ({told}); export it as PNG"
+            f"{file.path}: its colours cannot be read ({message}); export it as PNG"
         ) from None
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise ValueError(

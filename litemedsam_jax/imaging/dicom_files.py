@@ -10,6 +10,7 @@ from typing import Any
 import pydicom
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from litemedsam_jax.imaging.errors import library_message
 from litemedsam_jax.imaging.file_kinds import looks_like_dicom
 
 # Objects that lie beside a series and are never its slices.
@@ -95,9 +96,9 @@ def read_header(path: Path) -> Any:
             raise
         raise ValueError(f"{path}: is damaged ({error}); copy it again") from None
     except Exception as error:  # damaged files fail in many ways inside pydicom
-        told = " ".join(str(error).split())[:120]
+        message = library_message(error, 120)
         raise ValueError(
-            f"{path}: cannot be read as DICOM, it is damaged ({told}); copy it again"
+            f"{path}: cannot be read as DICOM, it is damaged ({message}); copy it again"
         ) from None
     if not _kind(header):
         raise ValueError(

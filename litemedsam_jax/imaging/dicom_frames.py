@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from litemedsam_jax.imaging.dicom_files import DicomFile
+from litemedsam_jax.imaging.errors import library_message
 
 # Cosines are rounded.
 SAME_COSINE = 2e-3
@@ -66,8 +67,8 @@ def frames_of(file: DicomFile) -> list[Frame]:
     except Exception as error:  # pydicom decodes a value when it is asked for
         if isinstance(error, MemoryError) or str(error).startswith(str(file.path)):
             raise
-        told = " ".join(str(error).split())[:120]
-        raise ValueError(f"{file.path}: its header is damaged ({told}); copy it again") from None
+        message = library_message(error, 120)
+        raise ValueError(f"{file.path}: its header is damaged ({message}); copy it again") from None
 
 
 def _frames(header: Any, path: Path) -> list[Frame]:

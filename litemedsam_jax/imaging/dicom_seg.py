@@ -13,6 +13,7 @@ from litemedsam_jax.files import replacing
 from litemedsam_jax.imaging import dicom_files
 from litemedsam_jax.imaging.dicom import read_layout
 from litemedsam_jax.imaging.dicom_frames import Frame
+from litemedsam_jax.imaging.errors import library_message
 from litemedsam_jax.imaging.geometry import Geometry
 
 _SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
@@ -61,9 +62,9 @@ def read_segments(path: Path) -> tuple[list[np.ndarray], Geometry]:
     except MemoryError:
         raise
     except Exception as error:  # highdicom has many ways to refuse an object
-        told = " ".join(str(error).split())[:200]
+        message = library_message(error, 200)
         raise ValueError(
-            f"{path}: this DICOM SEG cannot be read as a volume ({told}); convert it to a label "
+            f"{path}: this DICOM SEG cannot be read as a volume ({message}); convert it to a label "
             "volume first (3D Slicer, dcmqi's segimage2itkimage)"
         ) from None
     geometry = _geometry(volume)

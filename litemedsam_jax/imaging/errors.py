@@ -25,3 +25,8 @@ class CaseError(ValueError):
         """
         self.reason = one_line(reason, _LONGEST_REASON)
         super().__init__(self.reason if path is None else f"{one_line(str(path))}: {self.reason}")
+
+
+def library_message(error: Exception, longest: int) -> str:
+    """Returns what a library says of its own failure, on one line of so many characters."""
+    return " ".join(str(error).split())[:longest]
