@@ -206,8 +206,13 @@ class Page:
         self.browser.find_element(By.CSS_SELECTOR, selector).click()
 
     def errors(self) -> list[str]:
-        """What the browser complained of: scripts, policies, requests."""
-        return [e["message"] for e in self.browser.get_log("browser") if e["level"] == "SEVERE"]
+        """What the browser complained of on this page: scripts, policies, requests.
+
+        A page before it, of another server, may be told late that its server is gone: not counted.
+        """
+        severe = [e["message"] for e in self.browser.get_log("browser") if e["level"] == "SEVERE"]
+        other_server = re.compile(rf"http://127\.0\.0\.1:(?!{self.server.port}/)\d+/")
+        return [message for message in severe if not other_server.match(message)]
 
     def picture(self, path: Path) -> None:
         """What the user sees, as a PNG."""
