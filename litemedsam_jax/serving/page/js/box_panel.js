@@ -14,7 +14,7 @@ hint.className = "wide";
 const name = document.createElement("label");
 name.textContent = "threshold";
 const slider = document.createElement("input");
-Object.assign(slider, { type: "range", min: -4, max: 4, step: 0.1, title: "Less or more of the mask: the logit above which a pixel belongs to it" });
+Object.assign(slider, { type: "range", min: -4, max: 4, step: 0.1, title: "Smaller or larger mask: the logit above which a pixel belongs to it (Q, W)" });
 slider.setAttribute("aria-label", "threshold");
 const number = document.createElement("output");
 const go = button("Propagate", "Carry the mask to the slices above and below (G)", () => {
@@ -48,20 +48,42 @@ slider.addEventListener("input", () => {
   number.textContent = Number(slider.value).toFixed(1);
   if (layer) follower.ask(request(layer));
 });
-slider.addEventListener("change", async () => {
-  const layer = layerOf(store.selected);
-  follower.stop();
+slider.addEventListener("change", () => {
   slider.blur();
-  if (layer && canEdit()) await change((id) => api.putBox(id, request(layer)));
+  const layer = layerOf(store.selected);
+  if (layer) commit(request(layer));
 });
+
+function commit(wanted) {
+  follower.stop();
+  if (canEdit()) change((id) => api.putBox(id, wanted));
+}
+
+// By keys: steps that follow each other closely are one step of the history.
+let nudging = null;
+
+export function nudgeThreshold(step) {
+  const layer = layerOf(store.selected);
+  if (slider.disabled || !layer) return;
+  slider.stepUp(step);
+  slider.dispatchEvent(new Event("input"));
+  const wanted = request(layer);
+  clearTimeout(nudging);
+  nudging = setTimeout(() => { nudging = null; commit(wanted); }, 300);
+}
+
+function hintFor(layer) {
+  if (!layer) return "Drag around an object: the mask follows.";
+  if (layer.slice !== mainPane()?.index) return `The selected box is on slice ${layer.slice + 1}.`;
+  return layer.adds ? "Box selected: drag its handles." : "Subtracting box selected.";
+}
 
 function show() {
   const layer = layerOf(store.selected);
   const volume = store.case && store.case.shape[0] > 1;
   const busy = store.propagating !== null;
-  hint.textContent = layer ? (layer.adds ? "Box selected: drag its handles." : "Subtracting box selected.")
-    : "Drag around an object: the mask follows.";
-  if (layer && document.activeElement !== slider) slider.value = layer.threshold;
+  hint.textContent = hintFor(layer);
+  if (layer && document.activeElement !== slider && nudging === null) slider.value = layer.threshold;
   if (!layer) slider.value = 0;
   number.textContent = Number(slider.value).toFixed(1);
   const ready = canEdit() && store.workspace.model.state === "ready";
@@ -75,4 +97,4 @@ function show() {
   tidying.children[3].hidden = !volume;
 }
 
-on("selected labels case workspace propagating masks", show);
+on("selected labels case workspace propagating masks shown", show);

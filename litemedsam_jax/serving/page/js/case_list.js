@@ -6,29 +6,32 @@ import { emit, on, store } from "./store.js";
 const list = document.getElementById("case-list");
 const welcome = document.getElementById("welcome");
 const MARKS = { new: ["○", "nothing drawn yet"], edited: ["◐", "edited since it was saved"], saved: ["●", "saved"] };
-let opening = null;
+const SHOWN_AFTER = 150; // ms; what opens sooner needs no sign
 
 export async function open(id) {
-  opening = id;
-  welcome.hidden = Boolean(store.case);
-  welcome.className = "";
-  welcome.textContent = "Opening …";
+  const { name } = store.workspace.cases.find((entry) => entry.id === id);
+  const timer = setTimeout(() => { if (store.opening === id) cover(`Opening ${name} …`); }, SHOWN_AFTER);
+  const opened = openCase(id);
   show();
   try {
-    await openCase(id);
-    welcome.hidden = true;
+    if (await opened) welcome.hidden = true;
   } catch (error) {
-    welcome.hidden = false;
-    welcome.className = "error";
-    welcome.textContent = error.message; // names and messages are text, never markup
+    if (store.opening === id) cover(error.message, "error");
   }
-  if (opening === id) opening = null;
+  clearTimeout(timer);
   show();
+}
+
+// Names and messages are text, never markup.
+function cover(text, kind = "") {
+  welcome.hidden = false;
+  welcome.className = kind;
+  welcome.textContent = text;
 }
 
 export function step(by) {
   const cases = store.workspace.cases;
-  const at = cases.findIndex((entry) => entry.id === store.case?.id);
+  const at = cases.findIndex((entry) => entry.id === (store.opening ?? store.case?.id));
   const next = cases[at + by];
   if (next) open(next.id);
 }
@@ -39,7 +42,7 @@ export function fold() {
 }
 
 function show() {
-  const current = opening ?? store.case?.id;
+  const current = store.opening ?? store.case?.id;
   list.replaceChildren(...store.workspace.cases.map((entry) => {
     const item = document.createElement("li");
     const state = entry.progress;
@@ -51,7 +54,7 @@ function show() {
     [dot.textContent, item.title] = MARKS[state];
     const name = document.createElement("span");
     name.className = "name";
-    name.textContent = entry.name;
+    name.append(...entry.name.split(/(?<=[_.\-])/).flatMap((part) => [part, document.createElement("wbr")]));
     item.append(dot, name);
     item.addEventListener("click", () => open(entry.id));
     item.addEventListener("keydown", (event) => event.key === "Enter" && open(entry.id));

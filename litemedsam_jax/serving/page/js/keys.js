@@ -3,12 +3,12 @@
 import { fold, step } from "./case_list.js";
 import { openHelp } from "./help.js";
 import { addLabel, chooseLabel, rename, toggle } from "./label_panel.js";
-import { change, propagate, redo, save, stopPropagating, undo } from "./session.js";
+import { change, propagate, redo, save, showSlice, stopPropagating, undo } from "./session.js";
 import { api } from "./api.js";
-import { tidy } from "./box_panel.js";
+import { nudgeThreshold, tidy } from "./box_panel.js";
 import { boxByKeys, moveByKeys, nextBox } from "./box_keys.js";
 import { currentTool, focusPane, mainPane, scroll, setSpace } from "./stage.js";
-import { canEdit, emit, store } from "./store.js";
+import { canEdit, emit, layerOf, store } from "./store.js";
 import { TOOLS, choose } from "./toolbar.js";
 import { setWindow } from "./window_panel.js";
 
@@ -27,13 +27,16 @@ function fill() {
 
 function layout() {
   if (!store.case || store.case.flat) return;
+  if (store.layout === "three") store.single = focusPane().plane.axis;
   store.layout = store.layout === "one" ? "three" : "one";
   emit("layout");
 }
 
 function remove() {
-  const number = store.selected;
-  if (number !== null && canEdit()) change((id) => api.dropLayer(id, number));
+  const layer = layerOf(store.selected);
+  if (!layer || !canEdit()) return;
+  if (layer.slice === mainPane().index) change((id) => api.dropLayer(id, layer.number));
+  else showSlice(layer.slice); // what is not seen is not removed
 }
 
 function cancel() {
@@ -60,6 +63,8 @@ export const KEYS = [
     ["Shift+Delete", "", () => tidy("clear", mainPane().index)],
     ["[", "smaller brush (also Shift+wheel)", () => resize(1)],
     ["]", "larger brush", () => resize(-1)],
+    ["Q", "smaller mask of the selected box: a higher threshold", () => nudgeThreshold(2)],
+    ["W", "larger mask: a lower threshold", () => nudgeThreshold(-2)],
     ["F", "fill holes of the label", () => tidy("fill")],
     ["K", "keep the largest part of the label", () => tidy("largest")],
     ["I", "interpolate between drawn slices", () => tidy("interpolate")],
@@ -67,8 +72,8 @@ export const KEYS = [
     ["Ctrl+Z", "undo", undo],
     ["Ctrl+Shift+Z", "redo (also Ctrl+Y)", redo],
     ["Ctrl+Y", "", redo],
-    ["Ctrl+S", "save (Shift: also as a case of the challenge's format)", () => canEdit() && save()],
-    ["Ctrl+Shift+S", "", () => canEdit() && save(true)],
+    ["Ctrl+S", "save (Shift: also as a case of the challenge's format)", () => save()],
+    ["Ctrl+Shift+S", "", () => save(true)],
   ]],
   ["Slices and view", [
     ["PageUp", "next slice (also wheel, .)", () => scroll(focusPane(), 1)],
@@ -80,7 +85,7 @@ export const KEYS = [
     ["+", "zoom in (also Ctrl+wheel, pinch)", () => zoom(1.25)],
     ["-", "zoom out", () => zoom(0.8)],
     ["0", "whole image", () => focusPane().fit()],
-    ["V", "one plane or three", layout],
+    ["V", "three planes, or the one under the mouse alone", layout],
     ["M", "masks filled, outlined, hidden", fill],
     ...[1, 2, 3, 4, 5, 6].map((k) => [`F${k}`, k === 1 ? "F1 … F6: windows (also right drag)" : "", () => setWindow(k - 1)]),
   ]],

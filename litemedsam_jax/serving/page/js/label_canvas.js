@@ -1,6 +1,9 @@
 // The label map of one slice as colours: what is kept, and over it what is tried.
 
+import { Contours } from "./contours.js";
 import { boundsOf, join, paste } from "./runs.js";
+
+const ALPHA = 84; // of 255, of what is filled
 
 export class LabelCanvas {
   constructor(rows, columns) {
@@ -10,6 +13,7 @@ export class LabelCanvas {
     this.shown = new Uint16Array(rows * columns);
     this.canvas = new OffscreenCanvas(columns, rows);
     this.context = this.canvas.getContext("2d");
+    this.contours = new Contours(rows, columns);
     this.colours = new Map();
     this.filled = true;
     this.covered = null; // bounds of what is kept
@@ -74,26 +78,17 @@ export class LabelCanvas {
 
   paint(bounds) {
     if (!bounds) return;
-    const x0 = Math.max(bounds[0] - 1, 0), y0 = Math.max(bounds[1] - 1, 0);
-    const x1 = Math.min(bounds[2] + 1, this.columns), y1 = Math.min(bounds[3] + 1, this.rows);
+    const [x0, y0, x1, y1] = bounds;
+    this.contours.update(this.shown, y0, y1);
     const pixels = this.context.createImageData(x1 - x0, y1 - y0);
     const out = new Uint32Array(pixels.data.buffer);
-    const { shown, columns, rows } = this;
-    const tables = new Map();
-    for (const [value, [r, g, b]] of this.colours) {
-      const rgb = b << 16 | g << 8 | r;
-      tables.set(value, [(this.filled ? 84 << 24 : 0) | rgb, 235 << 24 | rgb]);
+    const { shown, columns } = this;
+    const fills = new Uint32Array(65536);
+    for (const [value, [r, g, b]] of this.filled ? this.colours : []) {
+      fills[value] = ALPHA << 24 | b << 16 | g << 8 | r;
     }
     for (let y = y0, k = 0; y < y1; y++) {
-      for (let x = x0; x < x1; x++, k++) {
-        const at = y * columns + x, value = shown[at];
-        if (!value) continue;
-        const table = tables.get(value);
-        if (!table) continue;
-        const edge = (x > 0 && shown[at - 1] !== value) || (x + 1 < columns && shown[at + 1] !== value)
-          || (y > 0 && shown[at - columns] !== value) || (y + 1 < rows && shown[at + columns] !== value);
-        out[k] = edge ? table[1] : table[0];
-      }
+      for (let x = x0, at = y * columns + x0; x < x1; x++, at++, k++) out[k] = fills[shown[at]];
     }
     this.context.putImageData(pixels, x0, y0);
   }

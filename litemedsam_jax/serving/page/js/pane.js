@@ -9,6 +9,9 @@ import { emit, labelOf, store } from "./store.js";
 import { View, toVoxel } from "./view.js";
 import { paintValues } from "./windowing.js";
 
+const CONTOUR = 1.4; // screen pixels
+const SMOOTH_BELOW = 16; // screen pixels a pixel at its smaller side; larger ones are shown as they are
+
 export class Pane {
   constructor(root, plane) {
     this.plane = plane;
@@ -122,13 +125,16 @@ export class Pane {
   }
 
   draw() {
-    this.place(this.layers[0], this.image, this.view.zoom * Math.max(...this.view.size) < 4);
+    this.place(this.layers[0], this.image, this.view.zoom < SMOOTH_BELOW);
     this.drawLabels();
     this.drawOverlay();
   }
 
   drawLabels() {
     this.place(this.layers[1], this.labels.canvas, false);
+    const context = this.layers[1].getContext("2d");
+    const { contours, colours } = this.labels;
+    if (this.slice) contours.draw(context, context.getTransform(), colours, CONTOUR * this.ratio);
   }
 
   place(canvas, source, smooth) {

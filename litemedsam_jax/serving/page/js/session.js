@@ -3,7 +3,7 @@
 import { api } from "./api.js";
 import { SliceCache } from "./slice_cache.js";
 import { fail, say } from "./status.js";
-import { emit, store } from "./store.js";
+import { canEdit, emit, store } from "./store.js";
 
 let stopListening = null;
 
@@ -12,9 +12,12 @@ export async function loadWorkspace() {
   emit("workspace");
 }
 
+// Gives false where another case was asked for meanwhile.
 export async function openCase(id) {
-  emit("opening", id);
+  store.opening = id;
   const opened = await api.openCase(id);
+  if (store.opening !== id) return false;
+  store.opening = null;
   stopListening?.();
   store.case = opened;
   store.cache = new SliceCache(id);
@@ -23,13 +26,15 @@ export async function openCase(id) {
   const [depth, height, width] = opened.shape;
   store.position = [width >> 1, height >> 1, depth >> 1];
   store.main = opened.planes.find((plane) => plane.name === "axial")?.axis ?? 0;
+  store.single = store.main;
   adopt(opened, true);
   store.label = store.labels[0]?.value ?? 1;
   emit("case");
   emit("labels");
   const lost = () => say("The server does not answer; waiting for it.", true);
   stopListening = api.listen(id, (event) => heard(id, event).catch(fail), lost);
-  if (opened.notes.length) say(opened.notes.join("; "));
+  say(opened.notes.join("; "));
+  return true;
 }
 
 // Takes over what the server says of labels and layers.
@@ -83,6 +88,13 @@ export function goTo(pane, place) {
   emit("goto");
 }
 
+// Shows a native slice.
+export function showSlice(z) {
+  store.position = [store.position[0], store.position[1], z];
+  emit("position");
+  emit("goto");
+}
+
 export async function propagate() {
   const layer = store.layers.find((l) => l.number === store.selected && l.box && l.adds);
   if (!store.case || store.propagating !== null) return;
@@ -124,6 +136,8 @@ export const undo = () => store.canUndo && change((id) => api.undo(id));
 export const redo = () => store.canRedo && change((id) => api.redo(id));
 
 export async function save(challenge = false) {
+  if (!canEdit()) return;
+  say("Saving …");
   const done = await change((id) => api.save(id, challenge));
   if (done) say(`saved ${done.files[0]} and ${done.files.length - 1} files beside it in ${done.folder}`);
   await loadWorkspace().catch(fail);

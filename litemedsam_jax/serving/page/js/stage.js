@@ -30,8 +30,8 @@ export function setSpace(down) { spaceDown = down; showCursor(); }
 export function build() {
   for (const pane of panes) pane.remove();
   const planes = store.case.planes;
-  const first = planes[store.main];
   const three = store.layout === "three" && store.case.shape[0] > 1;
+  const first = planes[three ? store.main : store.single];
   const shown = three ? [first, ...planes.filter((p) => p !== first)] : [first];
   root.className = three ? "three" : "one";
   panes = shown.map((plane) => new Pane(root, plane));

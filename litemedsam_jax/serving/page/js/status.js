@@ -27,7 +27,7 @@ function showPlace() {
   const opened = store.case;
   if (!opened) return;
   const [x, y, z] = store.position;
-  const slices = opened.flat ? "" : `  slice ${z + 1} of ${opened.shape[0]}`;
+  const slices = opened.flat ? "" : `   slice ${z + 1} of ${opened.shape[0]}`;
   at("place").textContent = `x ${x}  y ${y}${opened.flat ? "" : `  z ${z}`}${slices}`;
   at("value").textContent = valueAt(x, y, z);
 }
@@ -58,5 +58,5 @@ at("model").addEventListener("click", () => {
   const { state, message } = store.workspace.model;
   if (state === "missing") say(`${message} · \`litemedsam weights\` gets the published ones; then start again.`, true);
 });
-on("position case", showPlace);
+on("position case shown", showPlace);
 on("workspace", showModel);

@@ -3,6 +3,7 @@
 export const store = {
   workspace: { cases: [], read_only: true, model: { state: "loading", message: "" } },
   case: null, // as the server describes it
+  opening: null, // number of the case that is being opened, or that could not be
   cache: null, // of its slices
   labels: [],
   layers: [],
@@ -19,7 +20,8 @@ export const store = {
   brush: 15, // diameter in pixels
   propagating: null, // number of slices that are done
   layout: "one",
-  main: 0, // the axis of the large pane
+  main: 0, // the axis of the large pane of three
+  single: 0, // the axis of the only pane
 };
 
 const listeners = new Map();
@@ -37,4 +39,4 @@ export function emit(name, detail) {
 
 export const labelOf = (value) => store.labels.find((label) => label.value === value);
 export const layerOf = (number) => store.layers.find((layer) => layer.number === number);
-export const canEdit = () => store.case !== null && !store.workspace.read_only;
+export const canEdit = () => store.case !== null && store.opening === null && !store.workspace.read_only;
