@@ -1,6 +1,6 @@
 """The masks of one case: labels, layers, and the label map that they add up to."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -96,10 +96,11 @@ class Document:
                 return layers
         return [*layers, layer]
 
-    def extended(self, number: int, masks: dict[int, Patch]) -> Layer:
-        """A layer with masks of more slices."""
+    def extended(self, number: int, masks: Mapping[int, Patch], final: bool) -> Layer:
+        """A layer with masks of more slices; not final: as previews."""
         layer = self.layer(number)
-        return replace(layer, masks={**layer.masks, **masks})
+        previews = layer.previews - masks.keys() if final else layer.previews | masks.keys()
+        return replace(layer, masks={**layer.masks, **masks}, previews=previews)
 
     def recompose(self, changed: dict[int, Region]) -> None:
         """Brings `voxels` in step where layers have changed."""

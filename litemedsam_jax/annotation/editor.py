@@ -1,12 +1,12 @@
 """Editing a document: steps that are journaled, undone and redone."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from litemedsam_jax.annotation.document import Document, Region, union
 from litemedsam_jax.annotation.journal import Journal
-from litemedsam_jax.annotation.operations import Operation, from_json
+from litemedsam_jax.annotation.operations import ExtendLayer, Operation, PutLayer, from_json
 
 
 @dataclass
@@ -45,6 +45,7 @@ class Editor:
             document.recompose(document.whole())
             journal.records.clear()
         self._journal, self._replaying = journal, False
+        self._end_interrupted_propagations()
 
     @property
     def can_undo(self) -> bool:
@@ -60,21 +61,27 @@ class Editor:
         """A number that no layer has had, also none that was undone."""
         return max(self._highest, self.document.next_number() - 1) + 1
 
-    def do(self, *operations: Operation, extend: bool = False) -> dict[int, Region]:
+    @property
+    def last_step(self) -> int | None:
+        """The step that `undo` takes back, as `do` takes it for `extends`; None: there is none."""
+        return len(self._undo) - 1 if self._undo else None
+
+    def do(self, *operations: Operation, extends: int | None = None) -> dict[int, Region]:
         """Does operations as one step of the history; returns where the label map changed.
 
         Args:
             *operations: What to do, in order.
-            extend: They belong to the step before, and are undone with it.
+            extends: An earlier step that they belong to, and are undone with. What was done since
+                must not concern the layers that they change.
         """
         step = _Step(list(operations))
         changed = self._run(step)
         try:
-            self._append({"do": [op.to_json() for op in operations], "extend": extend})
+            self._append({"do": [op.to_json() for op in operations], "extends": extends})
         except BaseException:  # a full disk: what is not in the journal has not happened
             self._changed(_apply_all(step.back, self.document))
             raise
-        self._remember(step, extend)
+        self._remember(step, extends)
         return changed
 
     def undo(self) -> dict[int, Region]:
@@ -116,14 +123,14 @@ class Editor:
         self._changed(changed)
         return changed
 
-    def _remember(self, step: _Step, extend: bool) -> None:
-        if extend and self._undo:
-            before = self._undo[-1]
+    def _remember(self, step: _Step, extends: int | None) -> None:
+        if extends is not None:
+            before = self._undo[extends]
             before.done += step.done
             before.back = step.back + before.back
         else:
             self._undo.append(step)
-        self._redo.clear()
+            self._redo.clear()
         self._highest = self.next_number() - 1
 
     def _undo_step(self) -> dict[int, Region]:
@@ -152,6 +159,23 @@ class Editor:
         if self._journal is not None:
             self._journal.append(record)
 
+    def _end_interrupted_propagations(self) -> None:
+        """Previews whose final masks never came go; nobody has seen where the object ends."""
+        for layer in list(self.document.layers):
+            if layer.previews:
+                final = {z: mask for z, mask in layer.masks.items() if z not in layer.previews}
+                kept = replace(layer, masks=final, previews=frozenset())
+                self.do(PutLayer(kept), extends=self._step_of(layer.number))
+
+    def _step_of(self, number: int) -> int:
+        """The last step that extended a layer."""
+        return max(
+            index
+            for index, step in enumerate(self._undo)
+            for operation in step.done
+            if isinstance(operation, ExtendLayer) and operation.number == number
+        )
+
     def _replay(self, record: dict[str, Any]) -> None:
         if "undo" in record:
             self._undo_step()
@@ -160,7 +184,7 @@ class Editor:
         else:
             step = _Step([from_json(data, self.document.shape) for data in record["do"]])
             self._run(step)
-            self._remember(step, record["extend"])
+            self._remember(step, record["extends"])
 
 
 def _apply_all(operations: Sequence[Operation], document: Document) -> dict[int, Region]:

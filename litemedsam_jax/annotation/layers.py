@@ -76,6 +76,7 @@ class Layer:
         slice: The native z of the box.
         threshold: The logit above which a pixel belongs to the mask.
         protects: Values of labels that were locked when it was made, and are not overwritten.
+        previews: Slices whose masks a propagation that is under way may still replace or drop.
     """
 
     number: int
@@ -87,6 +88,7 @@ class Layer:
     slice: int | None = None
     threshold: float = 0.0
     protects: frozenset[int] = field(default_factory=frozenset)
+    previews: frozenset[int] = field(default_factory=frozenset)
 
     def describe(self) -> dict[str, Any]:
         """All but the masks, as JSON holds it."""
@@ -107,7 +109,7 @@ class Layer:
     def to_json(self) -> dict[str, Any]:
         """What JSON holds of it."""
         masks = {str(z): patch.to_json() for z, patch in self.masks.items()}
-        return {**self.describe(), "masks": masks}
+        return {**self.describe(), "masks": masks, "previews": sorted(self.previews)}
 
     @classmethod
     def from_json(cls, data: Any, shape: tuple[int, int, int]) -> "Layer":
@@ -126,6 +128,7 @@ class Layer:
                 slice=None if data["slice"] is None else int(data["slice"]),
                 threshold=float(data["threshold"]),
                 protects=frozenset(map(int, data["protects"])),
+                previews=frozenset(map(int, data["previews"])),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"a layer is incomplete ({error})") from None

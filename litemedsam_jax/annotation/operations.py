@@ -40,15 +40,22 @@ class PutLayer:
 
 @dataclass(frozen=True)
 class ExtendLayer:
-    """Gives a layer masks of more slices: propagation, slice by slice."""
+    """Gives a layer masks of more slices: propagation, slice by slice.
+
+    Attributes:
+        number: Of the layer.
+        masks: By slice.
+        final: Whether they stay; False: they are previews.
+    """
 
     number: int
     masks: Mapping[int, Patch]
+    final: bool = True
 
     def apply(self, document: Document) -> tuple["Operation", dict[int, Region]]:
         """Does it; returns what takes it back, and where the label map changes."""
         old = document.layer(self.number)
-        new = document.extended(self.number, dict(self.masks))
+        new = document.extended(self.number, self.masks, self.final)
         document.layers[document.position(self.number)] = new
         return PutLayer(old), {
             z: region for z, region in regions_of(old, new).items() if z in self.masks
@@ -57,7 +64,9 @@ class ExtendLayer:
     def to_json(self) -> dict[str, Any]:
         """What JSON holds of it."""
         masks = {str(z): patch.to_json() for z, patch in self.masks.items()}
-        return {"op": "extend_layer", "number": self.number, "masks": masks}
+        return {
+            "op": "extend_layer", "number": self.number, "masks": masks, "final": self.final,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -143,7 +152,8 @@ def from_json(data: Any, shape: tuple[int, int, int]) -> Operation:
             case "put_layer":
                 return PutLayer(Layer.from_json(data["layer"], shape), data["position"])
             case "extend_layer":
-                return ExtendLayer(data["number"], masks_from_json(data["masks"], shape))
+                masks = masks_from_json(data["masks"], shape)
+                return ExtendLayer(data["number"], masks, data["final"])
             case "drop_layer":
                 return DropLayer(data["number"])
             case "put_label":

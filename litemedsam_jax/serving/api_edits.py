@@ -1,6 +1,7 @@
 """Edits: history, painting, labels, layers; saving."""
 
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -16,13 +17,30 @@ from litemedsam_jax.serving.requests import PaintRequest, SaveRequest, TidyReque
 async def undo(context: Context, request: Request) -> Response:
     """POST /cases/{case}/undo: takes the last step back."""
     session = await context.writable(request)
-    return await context.edit(session, session.editor.undo)
+
+    def step() -> dict[int, Region]:
+        _refuse_history(session)
+        return session.editor.undo()
+
+    return await context.edit(session, step)
 
 
 async def redo(context: Context, request: Request) -> Response:
     """POST /cases/{case}/redo: does again what was taken back last."""
     session = await context.writable(request)
-    return await context.edit(session, session.editor.redo)
+
+    def step() -> dict[int, Region]:
+        _refuse_history(session)
+        return session.editor.redo()
+
+    return await context.edit(session, step)
+
+
+def _refuse_history(session: CaseSession) -> None:
+    """Steps done during a propagation may be taken back, but not the propagation itself."""
+    running = session.propagation
+    if running is not None and running.step == session.editor.last_step:
+        raise HTTPException(409, "the mask is being propagated; Escape stops it, then undo")
 
 
 async def paint(context: Context, request: Request) -> Response:
@@ -52,6 +70,9 @@ async def tidy(context: Context, request: Request) -> Response:
 def _tidied(session: CaseSession, wanted: TidyRequest) -> Layer:
     document, number = session.document, session.editor.next_number()
     edits.drawable(document, wanted.label)
+    if session.propagation is not None and session.propagation.label == wanted.label:
+        name = document.label(wanted.label).name
+        raise HTTPException(409, f"{name} is being propagated; Escape stops it")
     match wanted.what:
         case "fill":
             return tidying.fill_holes(document, number, wanted.label)
@@ -74,6 +95,7 @@ async def drop_layer(context: Context, request: Request) -> Response:
     def step() -> dict[int, Region]:
         layer = session.document.layer(number)
         edits.drawable(session.document, layer.label)
+        session.refuse_propagating(number)
         return session.editor.do(DropLayer(number))
 
     return await context.edit(session, step)
@@ -87,6 +109,8 @@ async def save(context: Context, request: Request) -> Response:
 
     def work() -> Response:
         with session.lock:
+            if session.propagation is not None:
+                raise HTTPException(409, "a mask is being propagated; save when it has ended")
             written = saving.save(session.image, session.document, folder)
             if wanted.case:
                 written.append(saving.save_case(session.image, session.document, folder))

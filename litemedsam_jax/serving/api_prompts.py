@@ -56,6 +56,7 @@ async def put_box(context: Context, request: Request) -> Response:
 
     def keep() -> Response:
         with session.lock:
+            session.refuse_propagating(wanted.layer)
             layer = _layer(session, wanted, mask)
             regions = session.editor.do(PutLayer(layer))
             return JSONResponse({**context.changed(session, regions), "layer": layer.number})

@@ -13,10 +13,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from litemedsam_jax.annotation.edits import drawable
 from litemedsam_jax.annotation.layers import Layer
-from litemedsam_jax.annotation.operations import ExtendLayer, Operation, PutLayer
+from litemedsam_jax.annotation.operations import ExtendLayer, PutLayer
 from litemedsam_jax.imaging.slice_prompt import SliceBox, SlicePrompt
 from litemedsam_jax.inference.predictor import LiteMedSAM
-from litemedsam_jax.serving.case_session import CaseSession
+from litemedsam_jax.serving.case_session import CaseSession, Propagation
 from litemedsam_jax.serving.context import Context
 from litemedsam_jax.serving.model_worker import PROPAGATION, ModelUnavailable, Superseded
 from litemedsam_jax.serving.requests import PropagateRequest, parse
@@ -40,8 +40,8 @@ async def propagate(context: Context, request: Request) -> Response:
     ends = session.document.ranges.get(layer.label)
     if ends is not None and not ends[0] <= layer.slice <= ends[1]:
         raise HTTPException(422, "the box lies outside the range that was drawn for its label")
-    session.propagating = True
-    session.stop_propagating.clear()
+    if session.propagation is not None:
+        raise HTTPException(409, "another mask is being propagated; Escape stops it")
     lines = _lines(context, session, layer, ends)
     return StreamingResponse(lines, media_type="application/x-ndjson")
 
@@ -49,8 +49,10 @@ async def propagate(context: Context, request: Request) -> Response:
 async def stop(context: Context, request: Request) -> Response:
     """POST /cases/{case}/propagate/stop: stops after the slice that is under way."""
     session = await context.session(request)
-    session.stop_propagating.set()
-    return JSONResponse({"stopping": session.propagating})
+    running = session.propagation
+    if running is not None:
+        running.stop.set()
+    return JSONResponse({"stopping": running is not None})
 
 
 async def _lines(
@@ -60,42 +62,69 @@ async def _lines(
     first, last = ends if ends is not None else (None, None)
     prompt = SlicePrompt((SliceBox(layer.slice, layer.box),), first, last, layer.label)
     steps = _Steps(context, session, prompt)
-    # A fresh layer: what an earlier propagation left is not mixed with this one.
-    start = replace(layer, kind="propagation", masks={layer.slice: layer.masks[layer.slice]})
-    masks, final, ended = dict(start.masks), {layer.slice}, "finished"
+    ended = "stopped"
+    # Here, not where the request came in: a client that is gone by now starts nothing.
+    running = _begin(context, session, layer)
     try:
         while (result := await steps.next()) is not None:
-            if session.stop_propagating.is_set():
-                ended = "stopped"
+            if running.stop.is_set():
                 break
             if result.slice == layer.slice:  # the user has seen and kept that one
                 continue
-            operation: Operation = ExtendLayer(layer.number, {result.slice: result.mask})
-            extend = len(masks) > 1
-            operations = [operation] if extend else [PutLayer(start), operation]
-            state = await run_in_threadpool(_keep, context, session, operations, extend)
-            masks[result.slice] = result.mask
-            if result.final:
-                final.add(result.slice)
-            answer = {"slice": result.slice, "done": len(masks) - 1, "final": result.final}
+            state, done = await run_in_threadpool(_keep, context, session, running, result)
+            answer = {"slice": result.slice, "done": done, "final": result.final}
             yield _line({**answer, "revision": state["revision"]})
-        if ended == "finished" and len(final) < len(masks):  # previews beyond the object's end
-            masks = {z: masks[z] for z in masks if z in final}
-            whole: list[Operation] = [PutLayer(replace(start, masks=masks))]
-            await run_in_threadpool(_keep, context, session, whole, True)
+        else:
+            ended = "finished"
     except (ModelUnavailable, Superseded, ValueError, OSError) as error:
         ended = f"failed: {error}"
-    finally:
-        session.propagating = False
-        context.events.publish(session.number, {"propagated": len(masks) - 1})
-    yield _line({"ended": ended, "done": len(masks) - 1, **session.state(), "slices": None})
+    finally:  # also where the connection was closed
+        done = _settle(context, session, running, ended == "finished")
+    yield _line({"ended": ended, "done": done, **session.state(), "slices": None})
+
+
+def _begin(context: Context, session: CaseSession, layer: Layer) -> Propagation:
+    """Begins a step of the history with the box's own slice alone.
+
+    What an earlier propagation left is not mixed with this one.
+    """
+    assert layer.slice is not None
+    start = replace(layer, kind="propagation", masks={layer.slice: layer.masks[layer.slice]})
+    with session.lock:
+        context.changed(session, session.editor.do(PutLayer(start)))
+        session.propagation = Propagation(layer.number, layer.label, session.editor.last_step)
+        return session.propagation
 
 
 def _keep(
-    context: Context, session: CaseSession, operations: list[Operation], extend: bool
-) -> dict[str, Any]:
+    context: Context, session: CaseSession, running: Propagation, result: SliceResult
+) -> tuple[dict[str, Any], int]:
+    """Adds a slice to the propagation's step; returns the state, and how many slices there are."""
+    extension = ExtendLayer(running.layer, {result.slice: result.mask}, result.final)
     with session.lock:
-        return context.changed(session, session.editor.do(*operations, extend=extend))
+        regions = session.editor.do(extension, extends=running.step)
+        done = len(session.document.layer(running.layer).masks) - 1
+        return context.changed(session, regions), done
+
+
+def _settle(context: Context, session: CaseSession, running: Propagation, finished: bool) -> int:
+    """Ends a propagation; returns how many slices it reached.
+
+    Previews beyond the object's end go. Where the end was not found because somebody stopped it,
+    they stay as what was seen.
+    """
+    with session.lock:
+        session.propagation = None
+        layer = session.document.layer(running.layer)
+        masks = dict(layer.masks)
+        if finished:
+            masks = {z: mask for z, mask in masks.items() if z not in layer.previews}
+        if layer.previews:
+            settled = PutLayer(replace(layer, masks=masks, previews=frozenset()))
+            context.changed(session, session.editor.do(settled, extends=running.step))
+    done = len(masks) - 1
+    context.events.publish(session.number, {"propagated": done})
+    return done
 
 
 class _Steps:

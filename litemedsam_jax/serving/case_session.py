@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,23 @@ from litemedsam_jax.serving import display
 from litemedsam_jax.serving.slice_masks import SliceImage
 
 
+@dataclass
+class Propagation:
+    """A propagation that is under way.
+
+    Attributes:
+        layer: Number of the box that is propagated; nothing else may change it meanwhile.
+        label: The label's value.
+        step: Of the history, that it is.
+        stop: Set to end it after the slice that is under way.
+    """
+
+    layer: int
+    label: int
+    step: int | None
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
 class CaseSession:
     """An open case. Use `lock` around whatever reads or changes the document."""
 
@@ -24,8 +42,7 @@ class CaseSession:
         """notes: what was noticed when it was opened, for the user."""
         self.number, self.image, self.editor, self.notes = number, image, editor, list(notes)
         self.lock = threading.RLock()
-        self.propagating = False
-        self.stop_propagating = threading.Event()
+        self.propagation: Propagation | None = None
         self.values = display.transported(image.values)
         self._network: np.ndarray | None = None
         self._network_lock = threading.Lock()
@@ -106,6 +123,11 @@ class CaseSession:
                 return encode(np.zeros((0, 0), np.uint8))
             part = self.document.compose(z, region, self.document.with_layer(layer))
             return encode(part, region[1].start, region[0].start)
+
+    def refuse_propagating(self, layer: int | None) -> None:
+        """Raises ValueError where a layer is being propagated."""
+        if self.propagation is not None and self.propagation.layer == layer:
+            raise ValueError("that box is being propagated; Escape stops it")
 
     def _check_slice(self, axis: int, index: int) -> None:
         if axis not in (0, 1, 2) or not 0 <= index < self.image.shape[axis]:

@@ -38,10 +38,7 @@ class Context:
         """The same, where it may be changed."""
         if self.workspace.read_only:
             raise HTTPException(403, "the server was started with --read-only")
-        session = await self.session(request)
-        if session.propagating:
-            raise HTTPException(409, "a mask is being propagated; stop that first (Escape)")
-        return session
+        return await self.session(request)
 
     def changed(self, session: CaseSession, regions: dict[int, Region]) -> dict[str, Any]:
         """Tells every page of a change; returns the answer to the one that made it."""

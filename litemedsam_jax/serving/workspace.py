@@ -100,10 +100,14 @@ class Workspace:
             self._open.clear()
 
     def _close_some(self) -> None:
-        while len(self._open) > 1 and sum(s.bytes for s in self._open.values()) > _OPEN_BYTES:
-            _, session = self._open.popitem(last=False)
+        for number in list(self._open)[:-1]:
+            session = self._open[number]
+            if sum(s.bytes for s in self._open.values()) <= _OPEN_BYTES:
+                return
             with session.lock:
-                session.editor.close()
+                if session.propagation is None:
+                    session.editor.close()
+                    del self._open[number]
 
 
 def _default_output(first: Path) -> Path:

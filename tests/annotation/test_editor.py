@@ -126,7 +126,7 @@ def test_what_extends_a_step_is_undone_with_it(editor):
                 number,
                 {z: encode_cropped(square(0, 0, 5, 5))},
             ),
-            extend=True,
+            extends=0,
         )
     assert editor.document.voxels[2:].sum() == 50
     after = editor.document.voxels.copy()
@@ -134,6 +134,23 @@ def test_what_extends_a_step_is_undone_with_it(editor):
     assert not editor.document.voxels.any() and not editor.can_undo
     editor.redo()
     np.testing.assert_array_equal(editor.document.voxels, after)
+
+
+def test_what_was_done_meanwhile_is_undone_by_itself(editor):
+    number = put(editor, 1, square(0, 0, 10, 10))
+    growing = editor.last_step
+    editor.do(ExtendLayer(number, {2: encode_cropped(square(0, 0, 5, 5))}), extends=growing)
+    put(editor, 2, square(3, 3, 8, 8), z=2)
+    editor.do(ExtendLayer(number, {3: encode_cropped(square(0, 0, 5, 5))}), extends=growing)
+    after = editor.document.voxels.copy()
+    editor.undo()
+    assert not (editor.document.voxels == 2).any()
+    editor.do(ExtendLayer(number, {0: encode_cropped(square(0, 0, 2, 2))}), extends=growing)
+    editor.redo()
+    assert (editor.document.voxels == 2).sum() == (after == 2).sum() == 25
+    editor.undo()
+    editor.undo()
+    assert not editor.document.voxels.any() and not editor.can_undo
 
 
 def test_a_step_that_fails_changes_nothing(editor):
@@ -164,7 +181,7 @@ class TestJournal:
         put(editor, 1, square(0, 0, 10, 10))
         editor.do(PutLabel(default_label(2)))
         number = put(editor, 2, square(5, 5, 15, 15), z=2)
-        editor.do(ExtendLayer(number, {3: encode_cropped(square(0, 0, 4, 4))}), extend=True)
+        editor.do(ExtendLayer(number, {3: encode_cropped(square(0, 0, 4, 4))}), extends=2)
         put(editor, 2, square(0, 20, 5, 25))
         editor.undo()
         editor.close()
@@ -181,6 +198,29 @@ class TestJournal:
         for _ in range(4):
             after.undo()
         assert not after.document.voxels.any() and not after.can_undo
+
+    def test_previews_of_a_killed_propagation_go(self, open, path):
+        editor = open(path)
+        number = put(editor, 1, square(0, 0, 10, 10))
+        patch = encode_cropped(square(0, 0, 5, 5))
+        editor.do(PutLabel(default_label(2)))
+        editor.do(ExtendLayer(number, {2: patch}))
+        growing = editor.last_step
+        editor.do(ExtendLayer(number, {3: patch}, final=False), extends=growing)
+        editor.do(ExtendLayer(number, {0: patch}, final=False), extends=growing)
+        editor.do(ExtendLayer(number, {0: patch}), extends=growing)
+        put(editor, 2, square(15, 15, 18, 18), z=3)
+        assert (editor.document.voxels[3] == 1).any()
+        editor.close()
+        for _ in range(2):
+            after = open(path)
+            assert [(plane == 1).sum() for plane in after.document.voxels] == [25, 100, 25, 0]
+            assert not after.document.layer(number).previews
+            after.close()
+        after = open(path)
+        after.undo()
+        after.undo()
+        assert [plane.sum() for plane in after.document.voxels] == [0, 100, 0, 0]
 
     def test_a_line_cut_short_by_a_kill_is_left_out(self, open, drawn, path):
         whole = path.read_bytes()

@@ -2,7 +2,8 @@
 
 import { api } from "./api.js";
 import { Follower } from "./follower.js";
-import { change, propagate, stopPropagating } from "./session.js";
+import { propagate, stopPropagating } from "./propagation.js";
+import { change } from "./session.js";
 import { mainPane } from "./stage.js";
 import { fail } from "./status.js";
 import { canEdit, layerOf, on, store } from "./store.js";
@@ -81,18 +82,19 @@ function hintFor(layer) {
 function show() {
   const layer = layerOf(store.selected);
   const volume = store.case && store.case.shape[0] > 1;
-  const busy = store.propagating !== null;
+  const running = store.propagating;
+  const here = running?.case === store.case?.id;
   hint.textContent = hintFor(layer);
   if (layer && document.activeElement !== slider && nudging === null) slider.value = layer.threshold;
   if (!layer) slider.value = 0;
   number.textContent = Number(slider.value).toFixed(1);
   const ready = canEdit() && store.workspace.model.state === "ready";
-  slider.disabled = !ready || !layer || busy;
+  slider.disabled = !ready || !layer || (here && running?.layer === layer.number);
   go.hidden = progress.hidden = !volume;
-  go.disabled = !busy && (!ready || !layer?.adds);
-  go.textContent = busy ? `Stop (${store.propagating} slices)` : "Propagate";
-  progress.classList.toggle("idle", !busy);
-  for (const element of tidying.children) element.disabled = !canEdit() || busy;
+  go.disabled = !running && (!ready || !layer?.adds);
+  go.textContent = running ? `Stop (${running.done} ${here ? "slices" : "slices, other case"})` : "Propagate";
+  progress.classList.toggle("idle", !running);
+  for (const element of tidying.children) element.disabled = !canEdit() || (here && running?.label === store.label);
   tidying.children[2].hidden = !volume;
   tidying.children[3].hidden = !volume;
 }

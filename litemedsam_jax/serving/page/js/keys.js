@@ -3,7 +3,8 @@
 import { fold, step } from "./case_list.js";
 import { openHelp } from "./help.js";
 import { addLabel, chooseLabel, rename, toggle } from "./label_panel.js";
-import { change, propagate, redo, save, showSlice, stopPropagating, undo } from "./session.js";
+import { propagate, stopPropagating } from "./propagation.js";
+import { change, redo, save, showSlice, undo } from "./session.js";
 import { api } from "./api.js";
 import { nudgeThreshold, tidy } from "./box_panel.js";
 import { boxByKeys, moveByKeys, nextBox } from "./box_keys.js";

@@ -2,7 +2,7 @@
 
 import { api } from "./api.js";
 import { SliceCache } from "./slice_cache.js";
-import { fail, say } from "./status.js";
+import { endError, fail, say } from "./status.js";
 import { canEdit, emit, store } from "./store.js";
 
 let stopListening = null;
@@ -67,6 +67,7 @@ export async function change(work) {
   try {
     const state = await work(store.case.id);
     if (state?.revision !== undefined) {
+      endError();
       adopt(state);
       const entry = store.workspace.cases.find(({ id }) => id === store.case.id);
       if (entry.progress !== "edited") {
@@ -93,43 +94,6 @@ export function showSlice(z) {
   store.position = [store.position[0], store.position[1], z];
   emit("position");
   emit("goto");
-}
-
-export async function propagate() {
-  const layer = store.layers.find((l) => l.number === store.selected && l.box && l.adds);
-  if (!store.case || store.propagating !== null) return;
-  if (store.case.shape[0] < 2) return;
-  if (!layer) {
-    say("Draw or select a box first; its mask is then carried to the next slices.");
-    return;
-  }
-  const id = store.case.id;
-  setProgress(0);
-  try {
-    const end = await api.propagate(id, layer.number, ({ done }) => setProgress(done));
-    if (store.case?.id !== id) return;
-    adopt(end);
-    if (end.ended.startsWith("failed")) say(end.ended, true);
-    else if (end.ended === "stopped") say(`Stopped after ${slices(end.done)}; Ctrl+Z takes them away.`);
-    else say(end.done ? `The object was found on ${slices(end.done)} more.` : "The object is on this slice alone.");
-  } catch (error) {
-    fail(error);
-  } finally {
-    setProgress(null);
-  }
-}
-
-export function stopPropagating() {
-  if (store.propagating === null || !store.case) return false;
-  api.stopPropagating(store.case.id).catch(fail);
-  return true;
-}
-
-const slices = (count) => `${count} slice${count === 1 ? "" : "s"}`;
-
-function setProgress(done) {
-  store.propagating = done;
-  emit("propagating");
 }
 
 export const undo = () => store.canUndo && change((id) => api.undo(id));

@@ -15,6 +15,11 @@ export function say(text, error = false) {
   if (!error) timer = setTimeout(() => { message.textContent = ""; }, 8000);
 }
 
+// An error stays until something works again.
+export function endError() {
+  if (at("message").classList.contains("error")) say("");
+}
+
 export const fail = (error) => say(error.message, true);
 
 export function showReady(state) { // "", "busy", "yes"

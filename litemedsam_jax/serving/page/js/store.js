@@ -18,7 +18,7 @@ export const store = {
   window: { name: "", level: 0, width: 1 },
   fill: "filled", // or "outlines", "hidden"
   brush: 15, // diameter in pixels
-  propagating: null, // number of slices that are done
+  propagating: null, // { case, layer, label, done }: done is the number of slices
   layout: "one",
   main: 0, // the axis of the large pane of three
   single: 0, // the axis of the only pane
