@@ -40,7 +40,7 @@ ROOMS = {
     "weights": {"models"},
     "engine": {"models", "weights"},
     "inference": {"imaging", "models", "weights", "engine"},
-    "annotation": {"imaging"},
+    "annotation": {"imaging", "measuring"},
     "serving": {"imaging", "drawing", "annotation", "inference"},
     "batch": {"imaging", "drawing", "weights", "engine", "inference"},
     "training": {"imaging", "drawing", "models", "weights", "preparation", "evaluation"},

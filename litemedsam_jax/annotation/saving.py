@@ -7,14 +7,20 @@ from pathlib import Path
 
 import numpy as np
 
+from litemedsam_jax.annotation.diameters import drawn_part, measure, unit_of
 from litemedsam_jax.annotation.document import Document
-from litemedsam_jax.annotation.sizes import sizes
 from litemedsam_jax.files import replacing
 from litemedsam_jax.imaging.file_kinds import stem_of
 from litemedsam_jax.imaging.geometry import geometry_arrays
 from litemedsam_jax.imaging.label_files import output_name
 from litemedsam_jax.imaging.npz import write_npz
 from litemedsam_jax.imaging.opened_image import OpenedImage
+
+# As `litemedsam measure` calls them.
+_COLUMNS = (
+    "label", "name", "voxels", "volume_ml", "first_slice", "last_slice", "longest_axial",
+    "perpendicular_axial", "axial_slice", "largest_3d", "unit",
+)  # fmt: skip
 
 
 def save(image: OpenedImage, document: Document, folder: Path) -> list[Path]:
@@ -32,7 +38,7 @@ def save(image: OpenedImage, document: Document, folder: Path) -> list[Path]:
     stem = stem_of(image.path)
     written = save_labels(image, document, folder)
     written.append(_write_json(folder / f"{stem}.boxes.json", boxes_json(image, document)))
-    written.append(_write_sizes(image, document, folder / f"{stem}.measurements.csv"))
+    written.append(_write_measurements(image, document, folder / f"{stem}.measurements.csv"))
     names = [label.to_json() for label in document.labels.values()]
     written.append(_write_json(folder / f"{stem}.labels.json", names))
     return written
@@ -98,16 +104,28 @@ def save_case(image: OpenedImage, document: Document, folder: Path) -> Path:
     return path
 
 
-def _write_sizes(image: OpenedImage, document: Document, path: Path) -> Path:
-    table: list[tuple] = [("label", "name", "voxels", "ml", "first_slice", "last_slice")]
-    for entry in sizes(image, document):
-        ends = [z for z, plane in enumerate(document.voxels) if (plane == entry.label).any()]
-        name = document.label(entry.label).name
-        ml = "" if entry.ml is None else f"{entry.ml:.6g}"
-        first, last = (ends[0], ends[-1]) if ends else ("", "")
-        table.append((entry.label, name, entry.voxels, ml, first, last))
+def _write_measurements(image: OpenedImage, document: Document, path: Path) -> Path:
+    measured = {one.label: one for one in measure(image, *drawn_part(document))}
+    rows: list[dict[str, object]] = []
+    for label in document.labels.values():
+        row: dict[str, object] = {"label": label.value, "name": label.name, "voxels": 0}
+        if one := measured.get(label.value):
+            row |= {
+                "voxels": one.voxels,
+                "volume_ml": "" if one.ml is None or image.flat else f"{one.ml:.6g}",
+                "first_slice": one.box[2],
+                "last_slice": one.box[5],
+                "longest_axial": f"{one.axial.longest.mm:.6g}",
+                "perpendicular_axial": f"{one.axial.perpendicular.mm:.6g}",
+                "axial_slice": one.axial.index,
+                "largest_3d": f"{one.largest.mm:.6g}",
+                "unit": unit_of(image),
+            }
+        rows.append(row)
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows(table)
+        writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
     return path
 
 

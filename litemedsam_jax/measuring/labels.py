@@ -77,6 +77,7 @@ def measure_labels(
     spacing: Sequence[float] | None = None,
     geometry: Geometry | None = None,
     direction: Sequence[float] | None = None,
+    first: tuple[int, int, int] = (0, 0, 0),
 ) -> list[LabelMeasurement]:
     """Measures every label.
 
@@ -86,6 +87,7 @@ def measure_labels(
         spacing: x, y, z in mm; None: lengths are in voxels, and there is no volume.
         geometry: where the grid lies; None where the file does not say.
         direction: nine numbers, of x, y, z in the patient; None: slices along z are axial.
+        first: z, y, x in the image of the first voxel of `labels`, where they are a part of it.
 
     Returns:
         The labels that are there, ascending.
@@ -100,7 +102,7 @@ def measure_labels(
             continue
         mask = labels[where] == label
         part = None if values is None or values.ndim != 3 else values[where]
-        corner = np.array([one.start for one in where])
+        corner = np.array([one.start for one in where]) + first
         measured.append(_measure(label, mask, part, corner, steps, spacing, geometry, axis))
     return measured
 

@@ -56,6 +56,13 @@ async def measurements(context: Context, request: Request) -> Response:
     return JSONResponse({"labels": await run_in_threadpool(session.measurements)})
 
 
+async def diameters(context: Context, request: Request) -> Response:
+    """GET /cases/{case}/diameters: the longest axial diameter of each label, and across it."""
+    session = await context.session(request)
+    revision, labels = await run_in_threadpool(session.diameters)
+    return JSONResponse({"revision": revision, "labels": labels})
+
+
 async def events(context: Context, request: Request) -> Response:
     """GET /cases/{case}/events: a stream of what happens to the case."""
     session = await context.session(request)

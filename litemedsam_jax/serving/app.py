@@ -31,6 +31,7 @@ _ROUTES = (
     ("GET", _CASE + "/slices/{axis:int}/{index:int}", api_cases.slice_values),
     ("GET", _CASE + "/labels/{axis:int}/{index:int}", api_cases.slice_labels),
     ("GET", _CASE + "/measurements", api_cases.measurements),
+    ("GET", _CASE + "/diameters", api_cases.diameters),
     ("GET", _CASE + "/events", api_cases.events),
     ("POST", _CASE + "/encode", api_prompts.encode),
     ("POST", _CASE + "/predict", api_prompts.predict),

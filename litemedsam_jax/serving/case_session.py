@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from litemedsam_jax.annotation.diameters import diameters_json, drawn_part, measure
 from litemedsam_jax.annotation.document import Document, Region, regions_of
 from litemedsam_jax.annotation.editor import Editor
 from litemedsam_jax.annotation.layers import Layer
@@ -113,6 +114,14 @@ class CaseSession:
         with self.lock:
             found = sizes(self.image, self.document)
         return [size.to_json(self.image.flat) for size in found]
+
+    def diameters(self) -> tuple[int, list[dict[str, Any]]]:
+        """The revision, and RECIST's diameters of each label that is drawn."""
+        with self.lock:
+            revision = self.editor.revision
+            part, first = drawn_part(self.document)
+        measured = measure(self.image, part, first)  # may take a second, in nobody's way
+        return revision, [diameters_json(self.image, one) for one in measured]
 
     def tried(self, z: int, layer: Layer) -> Patch:
         """The slice's labels as they would be with a layer, where it or its old form lies."""

@@ -12,6 +12,7 @@ from litemedsam_jax.annotation.run_lengths import encode_cropped
 from litemedsam_jax.imaging.case import read_case
 from litemedsam_jax.imaging.npz import read_npz, write_npz
 from litemedsam_jax.imaging.opened_image import open_image
+from litemedsam_jax.measuring.cases import measure_case
 
 
 @pytest.fixture
@@ -47,7 +48,14 @@ def test_masks_lie_where_the_image_lies(open_editor, suffix, oblique, anatomy, t
     others = {"scan.boxes.json", "scan.measurements.csv", "scan.labels.json"}
     assert files == {f"scan.{suffix}", *others}
     table = (tmp_path / "out" / "scan.measurements.csv").read_text().splitlines()
-    assert table[1] == f"1,label 1,36,{36 * 0.7 * 0.8 * 3 / 1000:.6g},2,2"
+    names, values = table[0].split(","), table[1].split(",")
+    row = dict(zip(names, values, strict=True))
+    assert row["voxels"] == "36" and row["volume_ml"] == f"{36 * 0.7 * 0.8 * 3 / 1000:.6g}"
+    assert (row["name"], row["first_slice"], row["last_slice"]) == ("label 1", "2", "2")
+    measured = measure_case(tmp_path / "out" / f"scan.{suffix}", path).measurements[0].axial
+    assert row["unit"] == "mm" and row["axial_slice"] == str(measured.index)
+    lengths = measured.longest.mm, measured.perpendicular.mm
+    assert (row["longest_axial"], row["perpendicular_axial"]) == tuple(f"{v:.6g}" for v in lengths)
     assert project.progress(path, tmp_path / "out") == "saved" and path.read_bytes() == original
     saved = sitk.ReadImage(str(tmp_path / "out" / f"scan.{suffix}"))
     np.testing.assert_array_equal(sitk.GetArrayFromImage(saved), editor.document.voxels)

@@ -139,6 +139,17 @@ def test_propagation_comes_slice_by_slice_and_is_one_step(client):
     assert "volume.npz" in saved["files"]
 
 
+def test_diameters_lie_where_the_label_does(client):
+    stroke = {"x": 5, "y": 7, "width": 12, "height": 4, "values": [1], "lengths": [48]}
+    client.post("/paint", {"axis": 0, "index": 6, "label": 1, "mask": stroke})
+    (found,) = client.get("/diameters").json()["labels"]
+    assert (found["axis"], found["slice"], found["unit"]) == (0, 6, "mm")
+    x1, y1, x2, y2 = found["lines"][0]
+    assert {x1, x2} <= {4.5, 16.5} and {y1, y2} <= {7, 10}
+    assert found["lengths"][0] == pytest.approx(np.hypot(x2 - x1, y2 - y1) * 0.5)
+    assert found["text"].endswith("mm") and f"{found['lengths'][0]:.1f}" in found["text"]
+
+
 def test_labels_are_added_locked_and_removed(client):
     client.post("/boxes", BOX)
     two = client.post("/labels", {"name": "  spleen \n"})

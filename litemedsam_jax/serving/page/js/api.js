@@ -64,6 +64,7 @@ export const api = {
   dropLabel: (id, value) => json("DELETE", `/cases/${id}/labels/${value}`),
   putRange: (id, range) => json("POST", `/cases/${id}/ranges`, range),
   measurements: (id) => json("GET", `/cases/${id}/measurements`),
+  diameters: (id) => json("GET", `/cases/${id}/diameters`),
   stopPropagating: (id) => json("POST", `/cases/${id}/propagate/stop`, {}),
 
   // Calls back for every slice; gives the last line, which says how it ended.

@@ -3,8 +3,9 @@
 import { fold, step } from "./case_list.js";
 import { openHelp } from "./help.js";
 import { addLabel, chooseLabel, rename, toggle } from "./label_panel.js";
+import { toggleDiameters } from "./measurements.js";
 import { propagate, stopPropagating } from "./propagation.js";
-import { change, redo, save, showSlice, undo } from "./session.js";
+import { change, redo, save, showVoxel, undo } from "./session.js";
 import { api } from "./api.js";
 import { nudgeThreshold, tidy } from "./box_panel.js";
 import { boxByKeys, moveByKeys, nextBox } from "./box_keys.js";
@@ -37,7 +38,7 @@ function remove() {
   const layer = layerOf(store.selected);
   if (!layer || !canEdit()) return;
   if (layer.slice === mainPane().index) change((id) => api.dropLayer(id, layer.number));
-  else showSlice(layer.slice); // what is not seen is not removed
+  else showVoxel([store.position[0], store.position[1], layer.slice]); // what is not seen is not removed
 }
 
 function cancel() {
@@ -98,6 +99,7 @@ export const KEYS = [
     ["A", "add a label", addLabel],
     ["R", "rename the label", rename],
     ["L", "lock or unlock the label", () => toggle("locked")],
+    ["T", "diameters of the labels", toggleDiameters],
     ["S", "show or hide the label", () => toggle("visible")],
     ["?", "this list", openHelp],
   ]],

@@ -1,6 +1,7 @@
 // Labels: name, colour, visible, locked, size, and which one is drawn with.
 
 import { api } from "./api.js";
+import { diametersOf, goToDiameters, textOf } from "./measurements.js";
 import { change } from "./session.js";
 import { canEdit, emit, labelOf, on, store } from "./store.js";
 import { icon } from "./toolbar.js";
@@ -72,7 +73,8 @@ function row(label, index) {
   name.addEventListener("change", () => set(label.value, { name: name.value }));
   const size = document.createElement("span");
   size.className = "size";
-  size.textContent = sizes.get(label.value) ?? "";
+  showSize(size, label.value);
+  size.addEventListener("click", () => goToDiameters(label.value));
   item.append(
     colour, name,
     small(label.visible ? EYE : CLOSED_EYE, label.visible ? "Hide" : "Show", label.visible,
@@ -97,27 +99,15 @@ function show() {
   if (!typing) list.replaceChildren(...store.labels.map(row));
 }
 
-// Sizes follow changes, a moment later: they take a look at the whole volume.
-let sizes = new Map();
-let timer = 0;
+function showMeasurements() {
+  for (const item of list.children) showSize(item.querySelector(".size"), Number(item.dataset.value));
+}
 
-function measure() {
-  clearTimeout(timer);
-  timer = setTimeout(async () => {
-    const id = store.case?.id;
-    if (id === undefined || store.propagating !== null) return;
-    try {
-      const { labels } = await api.measurements(id);
-      if (store.case?.id !== id) return;
-      sizes = new Map(labels.map((entry) => [entry.label, entry.text]));
-      for (const item of list.children) {
-        item.querySelector(".size").textContent = sizes.get(Number(item.dataset.value)) ?? "";
-      }
-    } catch { /* the next change asks again */ }
-  }, 400);
+function showSize(element, value) {
+  element.textContent = textOf(value);
+  element.title = diametersOf(value) ? "Longest diameter in an axial slice, and across it; click to go there" : "";
 }
 
 addButton.addEventListener("click", () => { addButton.blur(); addLabel(); });
 on("labels workspace", show);
-on("masks case propagating", measure);
-on("case", () => { sizes = new Map(); });
+on("measured", showMeasurements);

@@ -49,6 +49,26 @@ export function drawBox(context, view, box, colour, { adds = true, selected = fa
   }
 }
 
+// The longest axial diameter and its perpendicular, with its length in mm.
+export function drawDiameters(context, view, { lines, text }, label) {
+  if (!label?.visible) return;
+  const ends = lines.map(([x0, y0, x1, y1]) => [view.toScreen(x0 + 0.5, y0 + 0.5), view.toScreen(x1 + 0.5, y1 + 0.5)]);
+  for (const [width, colour] of [[4, "#000a"], [1.6, "#fff"]]) {
+    for (const [from, to] of ends) stroke(context, from, to, width, colour);
+  }
+  const [x, y] = ends[0].reduce((a, b) => (a[0] > b[0] ? a : b));
+  write(context, text, x + 6, y, "left");
+}
+
+export function stroke(context, [x0, y0], [x1, y1], width, colour) {
+  context.lineWidth = width;
+  context.strokeStyle = colour;
+  context.beginPath();
+  context.moveTo(x0, y0);
+  context.lineTo(x1, y1);
+  context.stroke();
+}
+
 export function drawSides(context, plane, width, height) {
   const [left, top, right, bottom] = plane.sides;
   write(context, left, 12, height / 2);

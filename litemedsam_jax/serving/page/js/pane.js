@@ -2,7 +2,8 @@
 
 import { api } from "./api.js";
 import { LabelCanvas } from "./label_canvas.js";
-import { boxesOn, drawBox, drawSides, drawTitle } from "./overlay.js";
+import { diametersOn } from "./measurements.js";
+import { boxesOn, drawBox, drawDiameters, drawSides, drawTitle, stroke } from "./overlay.js";
 import { drawRange } from "./range_drag.js";
 import { fail } from "./status.js";
 import { emit, labelOf, store } from "./store.js";
@@ -159,6 +160,7 @@ export class Pane {
     drawTitle(context, store.case.flat ? "" : `${name}  ${this.index + 1} / ${this.count}`.trim());
     drawSides(context, this.plane, width, height);
     if (this.plane.axis !== 0 && !store.case.flat) this.drawNative(context);
+    for (const found of diametersOn(this)) drawDiameters(context, this.view, found, labelOf(found.label));
     for (const layer of boxesOn(this)) {
       if (this.tool?.replaces === layer.number) continue;
       const colour = labelOf(layer.label)?.colour ?? "#fff";
@@ -170,13 +172,8 @@ export class Pane {
   // In the other planes: where the native slice lies, and the ranges that were drawn.
   drawNative(context) {
     const z = store.position[2] + 0.5;
-    const [[x0, y0], [x1, y1]] = [this.view.toScreen(0, z), this.view.toScreen(this.columns, z)];
-    context.lineWidth = 1;
-    context.strokeStyle = "#ffffff59";
-    context.beginPath();
-    context.moveTo(x0, y0);
-    context.lineTo(x1, y1);
-    context.stroke();
+    const [from, to] = [this.view.toScreen(0, z), this.view.toScreen(this.columns, z)];
+    stroke(context, from, to, 1, "#ffffff59");
     for (const [value, ends] of Object.entries(store.ranges)) {
       const label = labelOf(Number(value));
       if (label?.visible) drawRange(context, this, ends, label.colour);

@@ -1,6 +1,7 @@
 // A box drawn in another plane says between which slices a label's object lies.
 
 import { api } from "./api.js";
+import { stroke } from "./overlay.js";
 import { change } from "./session.js";
 import { say } from "./status.js";
 import { canEdit, labelOf, store } from "./store.js";
@@ -40,16 +41,9 @@ export class RangeDrag {
 export function drawRange(context, pane, [first, last], colour) {
   context.setLineDash([7, 5]);
   for (const row of [first, last + 1]) {
-    const [x0, y0] = pane.view.toScreen(0, row);
-    const [x1, y1] = pane.view.toScreen(pane.columns, row);
-    for (const [width, stroke] of [[3, "#000a"], [1.3, colour]]) {
-      context.lineWidth = width;
-      context.strokeStyle = stroke;
-      context.beginPath();
-      context.moveTo(x0, y0);
-      context.lineTo(x1, y1);
-      context.stroke();
-    }
+    const [from, to] = [pane.view.toScreen(0, row), pane.view.toScreen(pane.columns, row)];
+    stroke(context, from, to, 3, "#000a");
+    stroke(context, from, to, 1.3, colour);
   }
   context.setLineDash([]);
 }

@@ -84,14 +84,12 @@ export async function change(work) {
 
 // Shows the slices through a place of a pane in the other panes.
 export function goTo(pane, place) {
-  store.position = pane.voxel(place);
-  emit("position");
-  emit("goto");
+  showVoxel(pane.voxel(place));
 }
 
-// Shows a native slice.
-export function showSlice(z) {
-  store.position = [store.position[0], store.position[1], z];
+// Shows the slices through a voxel.
+export function showVoxel(position) {
+  store.position = position;
   emit("position");
   emit("goto");
 }

@@ -174,7 +174,7 @@ on("brush", redraw);
 on("case", () => { encoded = null; });
 on("window", () => { for (const pane of panes) pane.repaint(); });
 on("labels fill", () => { for (const pane of panes) pane.restyle(); });
-on("selected", redraw);
+on("selected measured", redraw);
 on("tool", () => {
   for (const pane of panes) { pane.tool = currentTool() ?? null; pane.drawOverlay(); }
   showCursor();

@@ -17,6 +17,7 @@ export const store = {
   selected: null, // number of a box
   window: { name: "", level: 0, width: 1 },
   fill: "filled", // or "outlines", "hidden"
+  diameters: false, // whether they are measured and shown
   brush: 15, // diameter in pixels
   propagating: null, // { case, layer, label, done }: done is the number of slices
   layout: "one",
