@@ -12,7 +12,7 @@ from litemedsam_jax.annotation.run_lengths import Patch
 PALETTE = (
     "#56B4E9", "#E69F00", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#0072B2", "#BBBBBB",
 )  # fmt: skip
-KINDS = ("box", "propagation", "paint", "fill", "largest", "interpolation", "clear")
+KINDS = ("box", "propagation", "paint", "fill", "largest", "interpolation", "clear", "loaded")
 MAX_LABEL = 254  # a label image of 0 and 255 alone is read as white on black
 
 

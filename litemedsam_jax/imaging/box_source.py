@@ -1,5 +1,6 @@
 """Which file holds an image's boxes, by names."""
 
+import re
 from pathlib import Path
 
 from litemedsam_jax.imaging import file_kinds
@@ -10,6 +11,15 @@ _MASK_ENDINGS = (
     "", "_mask", "_masks", "_label", "_labels", "_seg", "_gt", "_boxes", "_annotation",
     "_Annotation",
 )  # fmt: skip
+_MASK_WORDS = {
+    "mask", "masks", "label", "labels", "labelmap", "seg", "segs", "segmentation", "gt",
+    "annotation", "annotations",
+}  # fmt: skip
+
+
+def is_named_as_mask(path: Path) -> bool:
+    """Whether a word of a file's name says that it holds labels: `ct_seg_liver.nii.gz`."""
+    return not _MASK_WORDS.isdisjoint(re.split(r"[^a-z]+", file_kinds.stem_of(path).lower()))
 
 
 def find_boxes(image: Path, source: Path) -> Path:

@@ -14,6 +14,7 @@ async def workspace(context: Context, _: Request) -> Response:
     return JSONResponse(
         {
             "cases": cases,
+            "masks": [path.name for path in context.workspace.masks],
             "read_only": context.workspace.read_only,
             "model": {"state": context.worker.state, "message": context.worker.message},
         }

@@ -5,13 +5,20 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from litemedsam_jax.annotation import edits, saving, tidying
+from litemedsam_jax.annotation import edits, loading, saving, tidying
 from litemedsam_jax.annotation.document import Region
 from litemedsam_jax.annotation.layers import Layer
 from litemedsam_jax.annotation.operations import DropLayer, PutLayer
+from litemedsam_jax.imaging.opened_image import read_labels_for
 from litemedsam_jax.serving.case_session import CaseSession
 from litemedsam_jax.serving.context import Context
-from litemedsam_jax.serving.requests import PaintRequest, SaveRequest, TidyRequest, parse
+from litemedsam_jax.serving.requests import (
+    MaskRequest,
+    PaintRequest,
+    SaveRequest,
+    TidyRequest,
+    parse,
+)
 
 
 async def undo(context: Context, request: Request) -> Response:
@@ -85,6 +92,22 @@ def _tidied(session: CaseSession, wanted: TidyRequest) -> Layer:
                 raise ValueError(f"there is no slice {wanted.slice}")
             return tidying.clear(document, number, wanted.label, wanted.slice)
     raise ValueError("what must be fill, largest, interpolate or clear")
+
+
+async def load_mask(context: Context, request: Request) -> Response:
+    """POST /cases/{case}/masks: adds the labels of a mask file of the workspace."""
+    session = await context.writable(request)
+    path = context.workspace.mask(parse(MaskRequest, await request.body()).mask)
+
+    def step() -> dict[int, Region]:
+        voxels = read_labels_for(session.image, path)
+        number = session.editor.next_number()
+        try:
+            return session.editor.do(*loading.loaded(session.document, number, voxels))
+        except ValueError as error:
+            raise ValueError(f"{path.name}: {error}") from error
+
+    return await context.edit(session, step)
 
 
 async def drop_layer(context: Context, request: Request) -> Response:

@@ -40,6 +40,7 @@ _ROUTES = (
     ("POST", _CASE + "/propagate/stop", api_propagation.stop),
     ("POST", _CASE + "/paint", api_edits.paint),
     ("POST", _CASE + "/tidy", api_edits.tidy),
+    ("POST", _CASE + "/masks", api_edits.load_mask),
     ("POST", _CASE + "/labels", api_labels.put_label),
     ("DELETE", _CASE + "/labels/{label:int}", api_labels.drop_label),
     ("POST", _CASE + "/ranges", api_labels.put_range),

@@ -63,6 +63,13 @@ class TidyRequest:
 
 
 @dataclass(frozen=True)
+class MaskRequest:
+    """A mask file of the workspace, by its number."""
+
+    mask: int
+
+
+@dataclass(frozen=True)
 class RangeRequest:
     """Between which native slices a label's object lies; without ends nobody knows."""
 

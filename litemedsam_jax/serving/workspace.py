@@ -9,6 +9,7 @@ from typing import Any
 
 from litemedsam_jax.annotation.layers import Label
 from litemedsam_jax.annotation.project import open_editor, progress
+from litemedsam_jax.imaging.box_source import is_named_as_mask
 from litemedsam_jax.imaging.file_kinds import cases_in
 from litemedsam_jax.imaging.label_files import output_name
 from litemedsam_jax.imaging.opened_image import labels_beside, open_image
@@ -33,6 +34,7 @@ class Workspace:
     Attributes:
         output: The folder that everything is written to.
         read_only: Whether nothing is.
+        masks: Files that are named as masks, but not as that of one image; see `mask`.
     """
 
     def __init__(
@@ -58,7 +60,8 @@ class Workspace:
         self.output = output or _default_output(given[0])
         self.read_only = read_only
         self._labels = list(labels)
-        self.entries = _find(given, self.output)
+        images, self.masks = _images_and_masks(given)
+        self.entries = _entries(images, self.output)
         self._open: OrderedDict[int, CaseSession] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -74,6 +77,12 @@ class Workspace:
         if not 0 <= number < len(self.entries):
             raise KeyError(f"there is no case {number}")
         return self.entries[number]
+
+    def mask(self, number: int) -> Path:
+        """A mask file by its number; raises KeyError."""
+        if not 0 <= number < len(self.masks):
+            raise KeyError(f"there is no mask {number}")
+        return self.masks[number]
 
     def session(self, number: int) -> CaseSession:
         """A case, opened if it is not yet; raises KeyError, ValueError, OSError."""
@@ -115,14 +124,23 @@ def _default_output(first: Path) -> Path:
     return folder / "annotations"
 
 
-def _find(given: list[Path], output: Path) -> list[CaseEntry]:
+def _images_and_masks(given: list[Path]) -> tuple[list[Path], list[Path]]:
+    """The images among the inputs, and masks that belong to none of them by name."""
     paths: list[Path] = []
     for path in given:
         paths += [p for p in cases_in(path) if p not in paths]
-    masks = {found.resolve() for p in paths if (found := labels_beside(p, p.parent))}
-    paths = [p for p in paths if p.resolve() not in masks]
+    matched = {found.resolve() for p in paths if (found := labels_beside(p, p.parent))}
+    paths = [p for p in paths if p.resolve() not in matched]
     if not paths:
         raise ValueError(f"{given[0]}: holds no image; expected npz or image files")
+    # A file that was named itself is an image, whatever it is called.
+    masks = [p for p in paths if is_named_as_mask(p) and p not in given]
+    if len(masks) == len(paths):
+        return paths, []
+    return [p for p in paths if p not in masks], masks
+
+
+def _entries(paths: list[Path], output: Path) -> list[CaseEntry]:
     entries: list[CaseEntry] = []
     taken: dict[Path, Path] = {}
     several = len({p.parent.resolve() for p in paths}) > 1

@@ -60,6 +60,7 @@ export const api = {
   dropLayer: (id, layer) => json("DELETE", `/cases/${id}/layers/${layer}`),
   paint: (id, stroke) => json("POST", `/cases/${id}/paint`, stroke),
   tidy: (id, what, label, slice = null) => json("POST", `/cases/${id}/tidy`, { what, label, slice }),
+  loadMask: (id, mask) => json("POST", `/cases/${id}/masks`, { mask }),
   putLabel: (id, label) => json("POST", `/cases/${id}/labels`, label),
   dropLabel: (id, value) => json("DELETE", `/cases/${id}/labels/${value}`),
   putRange: (id, range) => json("POST", `/cases/${id}/ranges`, range),

@@ -13,7 +13,7 @@ let timer = 0;
 let measuring = false;
 
 export const diametersOf = (value) => store.diameters && diameters.get(value);
-export const textOf = (value) => [sizes.get(value), diametersOf(value)?.text].filter(Boolean).join("  ");
+export const textOf = (value) => [sizes.get(value), diametersOf(value)?.text].filter(Boolean).join(" · ");
 
 export function diametersOn(pane) {
   if (!store.diameters) return [];

@@ -1,7 +1,7 @@
 // What the page knows, and who wants to hear when it changes.
 
 export const store = {
-  workspace: { cases: [], read_only: true, model: { state: "loading", message: "" } },
+  workspace: { cases: [], masks: [], read_only: true, model: { state: "loading", message: "" } },
   case: null, // as the server describes it
   opening: null, // number of the case that is being opened, or that could not be
   cache: null, // of its slices
