@@ -40,6 +40,7 @@ class BatchOptions:
     overlays: Path | None = None
     overlay_format: str = "png"  # or gif, mp4: volumes as a scroll through their slices
     device: str | None = None  # "cpu", "gpu", "tpu"; None: JAX's choice
+    precision: str = "float32"  # or "bfloat16", "auto"
     workers: int = 1  # processes, each with a model of its own
     shard: tuple[int, int] | None = None  # (I, N): of every N cases the one after I others
     postprocess: "tuple[Step, ...]" = ()  # that clean the masks
@@ -161,7 +162,10 @@ class Segmenter:
         if self._loaded is None:
             from litemedsam_jax.inference.predictor import LiteMedSAM
 
-            self._loaded = LiteMedSAM.from_pretrained(self.options.weights, self.options.device)
+            options = self.options
+            self._loaded = LiteMedSAM.from_pretrained(
+                options.weights, options.device, options.precision
+            )
         return self._loaded
 
     def _write(self, path: Path, case: Case, image: "ImageCase | None", segs: np.ndarray) -> None:

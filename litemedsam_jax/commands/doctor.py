@@ -53,6 +53,7 @@ def _report() -> Iterator[tuple[str, str]]:
         without = f"not installed: {', '.join(absent)}" if absent else ""
         yield f"[{extra}]", "; ".join(filter(None, [", ".join(found), without]))
     yield "processor", _processor()
+    yield "precision", _precision()
     yield "devices", _devices()
     yield "weights", _weights()
     yield "executables", _executables()
@@ -77,6 +78,15 @@ def _processor() -> str:
         parts.append(f"{len(os.sched_getaffinity(0))} of them for this process")
     memory = _memory()
     return ", ".join([*parts, *([memory] if memory else []), *known])
+
+
+def _precision() -> str:
+    from litemedsam_jax.engine import processor
+
+    hardware = processor.bfloat16_hardware()
+    if not hardware:
+        return "float32 (no bfloat16 in this processor)"
+    return f"float32; --precision auto takes bfloat16 ({hardware})"
 
 
 def _memory() -> str | None:
@@ -117,7 +127,9 @@ def _executables() -> str:
     from litemedsam_jax.engine.network import all_programs
     from litemedsam_jax.engine.program_store import ProgramStore
 
-    store, names = ProgramStore(lite_medsam()), list(all_programs(lite_medsam()))
+    store = ProgramStore(lite_medsam())
+    programs = [all_programs(lite_medsam(), precision) for precision in ("float32", "bfloat16")]
+    names = list(dict.fromkeys(name for some in programs for name in some))
     paths = [path for name in names if (path := store.find(name))]
     if not paths:
         return f"none yet in {store.folder} (compiled at the first case, or by litemedsam compile)"

@@ -29,7 +29,7 @@ def attention_bounds(folded: dict[str, np.ndarray]) -> dict[str, float]:
 def _bound(folded: dict[str, np.ndarray], name: str) -> float:
     biases, qkv = folded[name], name.removesuffix("attention_biases") + "qkv"
     heads, channels = len(biases), len(folded[f"{qkv}/kernel"])
-    kernel = folded[f"{qkv}/kernel"].reshape(channels, heads, 3, -1)
+    kernel = folded[f"{qkv}/kernel"].astype(np.float32).reshape(channels, heads, 3, -1)
     kernel = np.moveaxis(kernel - kernel.mean(0), 0, -1)  # (h, 3, d, C)
     q_kernel, k_kernel = kernel[:, 0], kernel[:, 1]
     q, k = np.moveaxis(folded[f"{qkv}/bias"].reshape(heads, 3, -1, 1), 1, 0)[:2]  # (h, d, 1)

@@ -5,13 +5,14 @@ load, and the activations of a tile stay in the processor's cache.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
 from litemedsam_jax.config import StageConfig, TinyViTConfig
 from litemedsam_jax.engine.attention_bounds import SAFE, attention_bounds
+from litemedsam_jax.engine.precision import FLOAT32
 from litemedsam_jax.engine.programs import Program
 from litemedsam_jax.engine.row_tiles import PaddedGrid, RowTiles
 
@@ -60,7 +61,10 @@ RunTile = Callable[[str, str, np.ndarray, np.ndarray], np.ndarray]
 
 
 def plan(
-    config: TinyViTConfig, subtract_max: Callable[[str], bool], sizes: TileSizes | None = None
+    config: TinyViTConfig,
+    subtract_max: Callable[[str], bool],
+    sizes: TileSizes | None = None,
+    precision: str = FLOAT32,
 ) -> list[EncoderLayer]:
     """The layers in order.
 
@@ -69,6 +73,7 @@ def plan(
         subtract_max: whether the softmax of the attention in a scope must subtract its maximum;
             see `large_logits`.
         sizes: of tiles.
+        precision: "float32" or "bfloat16", of the weights.
     """
     sizes = sizes or TileSizes()
     layers = [_first_stage(config, sizes)]
@@ -82,7 +87,12 @@ def plan(
             layers.append(merge)
             size = merge.tiles.output_size
     layers.append(_neck(config, size))
-    return layers
+    return layers if precision == FLOAT32 else [_in_precision(one, precision) for one in layers]
+
+
+def _in_precision(layer: EncoderLayer, precision: str) -> EncoderLayer:
+    name = f"{layer.program.name}_{precision}"
+    return replace(layer, program=replace(layer.program, name=name, precision=precision))
 
 
 def large_logits(folded: dict[str, np.ndarray]) -> Callable[[str], bool]:

@@ -20,6 +20,7 @@ from litemedsam_jax.engine.network import (
     decoder_name,
     image_encoder,
 )
+from litemedsam_jax.engine.precision import BFLOAT16, FLOAT32, choose, round_weights
 from litemedsam_jax.engine.program_store import ProgramStore
 from litemedsam_jax.engine.programs import serialize
 
@@ -34,6 +35,7 @@ class Engine:
     Attributes:
         config: of the model.
         device: "cpu", "gpu", "tpu"; None: the accelerator that JAX chose.
+        precision: of the encoder's products, "float32" or "bfloat16".
         compiled: the names of the programs that this engine had to compile on a CPU.
     """
 
@@ -45,6 +47,7 @@ class Engine:
         store: ProgramStore | None = None,
         runtimes: Sequence[Callable[[], Runtime]] = RUNTIMES,
         digest: Callable[[], str] | None = None,
+        precision: str = FLOAT32,
     ):
         """Starts to load what every image needs.
 
@@ -56,31 +59,36 @@ class Engine:
             runtimes: see `StoredExecutables`.
             digest: returns the variables' `weights.values_digest`, and checks them (see
                 `weights.load.open_model`); None: it is computed here.
+            precision: one of `precision.PRECISIONS`.
 
         Raises:
             CheckpointError: inference does not run models of this configuration; or as `digest`.
+            ValueError: there is no such precision.
         """
         self.config = config
         self.device = device or choose_device()
+        self.precision = choose(precision, self.device).precision
         self.compiled: list[str] = []
         network = image_encoder(config)
         grid_size = network.grid_size
-        programs = all_programs(config)
+        programs = all_programs(config, self.precision)
         self._stored: StoredExecutables | None = None
         self._report = _OneLine()
         if self.device == "cpu":
             self._store = store or ProgramStore(config)
             self._stored = StoredExecutables(programs, self._store, self._report, runtimes)
-            self._stored.prefetch("encode_first")  # while weights and case are read
-            self._folded = fold_once(variables, grid_size, self._store, digest)
+            self._stored.prefetch(next(iter(programs)))  # while weights and case are read
+            self._folded = fold_once(variables, grid_size, self._store, digest, self.precision)
             subtract_max = encoder_plan.large_logits(self._folded)
-            self._layers = encoder_plan.plan(network, subtract_max)
+            self._layers = encoder_plan.plan(network, subtract_max, precision=self.precision)
             self._stored.prefetch(*dict.fromkeys(layer.program.name for layer in self._layers))
             self._store.mark_used()
         else:
             if digest is not None:
                 digest()
             self._folded = fold(variables, grid_size)
+            if self.precision == BFLOAT16:
+                self._folded = round_weights(self._folded)
         self._compiler = Compiler(self._folded, config, programs, self.device)
         self._bound: dict[tuple[str, str], Any] = {}
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from litemedsam_jax.engine.folding import fold, is_read
+from litemedsam_jax.engine.precision import BFLOAT16, FLOAT32, is_rounded, round_weights
 from litemedsam_jax.engine.program_store import ProgramStore
 from litemedsam_jax.engine.trusted_files import open_trusted
 from litemedsam_jax.files import replacing
@@ -29,6 +30,7 @@ def fold_once(
     grid_size: int,
     store: ProgramStore,
     digest: Callable[[], str] | None = None,
+    precision: str = FLOAT32,
 ) -> dict[str, np.ndarray]:
     """`engine.folding.fold`, from disk if these weights were folded before, else kept there.
 
@@ -40,6 +42,7 @@ def fold_once(
         grid_size: Side of the embedding.
         store: In whose folder they are kept.
         digest: Returns the `values_digest` of the variables; None: it is computed.
+        precision: "float32", or "bfloat16": kernels as `precision.round_weights` has them.
 
     Returns:
         The folded variables.
@@ -48,12 +51,19 @@ def fold_once(
         CheckpointError: As `digest` does.
     """
     key = digest() if digest is not None else values_digest(variables)
-    read = {name: array for name, array in variables.items() if is_read(name)}
+    low = precision == BFLOAT16
+    read = {
+        name: array
+        for name, array in variables.items()
+        if is_read(name) or (low and is_rounded(name, array.shape))
+    }
     untouched = {name: array for name, array in variables.items() if name not in read}
-    path = store.folder / _FOLDER / f"{key}.safetensors"
+    path = store.folder / _FOLDER / f"{key}{f'_{BFLOAT16}' if low else ''}.safetensors"
     with suppress(OSError, CheckpointError):
         return untouched | _read(path)
     folded = fold(read, grid_size)
+    if low:
+        folded = round_weights(folded)
     with suppress(OSError):
         _write(store.make_folder(_FOLDER) / path.name, folded)
         _prune(path.parent)
@@ -64,7 +74,8 @@ def _checksum(arrays: dict[str, np.ndarray]) -> str:
     """Tells a file that was damaged on the disk; sums of 64 columns an array, for speed."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
-        words = np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint32)
+        array = np.ascontiguousarray(arrays[name]).reshape(-1)
+        words = array.view(np.uint16 if array.itemsize == 2 else np.uint32)
         even = len(words) // 64 * 64
         digest.update(f"{name} {arrays[name].shape}\n".encode())
         digest.update(words[:even].reshape(-1, 64).sum(axis=0, dtype=np.uint32).tobytes())

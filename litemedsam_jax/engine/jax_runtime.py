@@ -21,7 +21,7 @@ class JaxRuntime:
         self._device = jax.devices("cpu")[0]
 
     def put(self, array: np.ndarray) -> Any:
-        """A float32 array on the device."""
+        """An array on the device."""
         return jax.device_put(array, self._device)
 
     def load(self, stored: StoredExecutable, program: Program) -> "_LoadedExecutable":

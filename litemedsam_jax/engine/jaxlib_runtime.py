@@ -29,8 +29,8 @@ class _AbstractValue:
 
     weak_type = False
 
-    def __init__(self, shape: Shape):
-        self.shape, self.dtype = shape, np.dtype(np.float32)
+    def __init__(self, shape: Shape, dtype: np.dtype | None = None):
+        self.shape, self.dtype = shape, dtype or np.dtype(np.float32)
 
 
 class _OneDevice(_jax.SingleDeviceSharding):
@@ -72,9 +72,13 @@ class JaxlibRuntime:
         self._result_handler = result_handler(INTERFACE)
 
     def put(self, array: np.ndarray) -> Any:
-        """A float32 array as XLA's buffer; it is shared, not copied, where its alignment allows."""
+        """An array as XLA's buffer; it is shared, not copied, where its alignment allows."""
         return _jax.batched_device_put(
-            _AbstractValue(array.shape), self._placement, [array], [self._device], enable_x64=False
+            _AbstractValue(array.shape, array.dtype),
+            self._placement,
+            [array],
+            [self._device],
+            enable_x64=False,
         )
 
     def load(self, stored: StoredExecutable, program: Program) -> "_LoadedExecutable":

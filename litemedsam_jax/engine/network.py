@@ -10,6 +10,7 @@ from typing import Any
 
 from litemedsam_jax.config import Execution, ModelConfig, TinyViTConfig
 from litemedsam_jax.engine.encoder_plan import plan
+from litemedsam_jax.engine.precision import FLOAT32
 from litemedsam_jax.engine.programs import Program
 from litemedsam_jax.weights.errors import CheckpointError
 
@@ -33,8 +34,12 @@ def image_encoder(config: ModelConfig) -> TinyViTConfig:
     return encoder
 
 
-def all_programs(config: ModelConfig) -> dict[str, Program]:
+def all_programs(config: ModelConfig, precision: str = FLOAT32) -> dict[str, Program]:
     """Every program of a model, by name.
+
+    Args:
+        config: of the model.
+        precision: of the encoder, "float32" or "bfloat16"; decoders are float32.
 
     Raises:
         CheckpointError: as `image_encoder`.
@@ -42,7 +47,10 @@ def all_programs(config: ModelConfig) -> dict[str, Program]:
     encoder = image_encoder(config)
     programs: dict[str, Program] = {}
     # Which softmaxes subtract their maximum follows from the weights: both kinds are compiled.
-    for layer in [*plan(encoder, lambda _: False), *plan(encoder, lambda _: True)]:
+    plans = [
+        plan(encoder, always, precision=precision) for always in (lambda _: False, lambda _: True)
+    ]
+    for layer in [*plans[0], *plans[1]]:
         programs.setdefault(layer.program.name, layer.program)
     for count in DECODE_SIZES:
         program = _decoder(config, encoder, count)

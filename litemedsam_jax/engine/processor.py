@@ -4,9 +4,12 @@ import platform
 from functools import cache
 from pathlib import Path
 
-# Features that an instruction set needs, by the name XLA knows it by; the best first.
+_AVX512 = frozenset({"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "fma"})
+# Features that an instruction set needs, by the name XLA knows it by; the best first. Whether there
+# is AMX beside AVX-512's bfloat16 is asked where a product runs.
 INSTRUCTION_SETS = {
-    "avx512": frozenset({"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "fma"}),
+    "avx512_bf16": _AVX512 | {"avx512_bf16", "avx512_vnni"},
+    "avx512": _AVX512,
     "avx2": frozenset({"avx2", "fma", "bmi2"}),
 }
 
@@ -36,3 +39,11 @@ def name() -> str:
 def instruction_sets(known: frozenset[str]) -> list[str]:
     """The instruction sets that a processor with these features has, the best first."""
     return [isa for isa, needed in INSTRUCTION_SETS.items() if needed <= known]
+
+
+def bfloat16_hardware(known: frozenset[str] | None = None) -> str:
+    """What multiplies bfloat16 in this (or such a) processor: "AMX", "AVX-512 BF16", or ""."""
+    known = features() if known is None else known
+    if {"amx_bf16", "amx_tile"} <= known:
+        return "AMX"
+    return "AVX-512 BF16" if "avx512_bf16" in known else ""

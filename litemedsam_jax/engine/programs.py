@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from litemedsam_jax.engine.precision import BFLOAT16, FLOAT32
 from litemedsam_jax.engine.stored_executable import StoredExecutable
 from litemedsam_jax.weights.tree import unflatten
 
@@ -18,9 +19,11 @@ Shape = tuple[int, ...]
 # YNNPACK may take attention (see models.layers), but nothing else: it would draw a LayerNorm into
 # the neck's convolution, and both would crawl; in the decoder, whose products are long and thin,
 # it loses everywhere. Vectors of 512 bits, which XLA avoids by itself, are up to a third faster
-# where the CPU has them.
+# where the CPU has them. Of bfloat16, YNNPACK takes every product, alone: joined with what is
+# around it, it has no AMX, and XLA itself has none (it would widen the operands first).
 _YNN = "xla_cpu_experimental_ynn_fusion_type"
 _WIDE: dict[str, str | bool] = {"xla_cpu_prefer_vector_width": "512"}
+_BFLOAT16_OPTIONS: dict[str, str | bool] = {_YNN: "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT", **_WIDE}
 _ATTENTION_OPTIONS = {_YNN: "LIBRARY_FUSION_TYPE_DOT", **_WIDE}
 _OPTIONS = {_YNN: "", **_WIDE}
 
@@ -30,7 +33,7 @@ class Program:
     """A function of the network with fixed shapes, which becomes one executable.
 
     The executable takes the list of its parameters (in the order of their names), then its inputs,
-    and returns a tuple. All arrays are float32.
+    and returns a tuple. All arrays are float32, but for parameters of bfloat16 products.
 
     Attributes:
         name: of the stored executable.
@@ -42,6 +45,7 @@ class Program:
         input_shapes: of the inputs.
         output_shapes: of the outputs.
         attends: whether XLA may hand its products to YNNPACK, as attention wants it.
+        precision: "float32" or "bfloat16", as its parameters' types have it.
     """
 
     name: str
@@ -51,6 +55,7 @@ class Program:
     input_shapes: tuple[Shape, ...]
     output_shapes: tuple[Shape, ...]
     attends: bool = False
+    precision: str = FLOAT32
 
     def parameter_names(self, folded: dict[str, np.ndarray]) -> list[str]:
         """The names of its parameters below `scope`, in order."""
@@ -91,6 +96,8 @@ def compile_program(program: Program, folded: dict[str, np.ndarray], device: Any
     options = None
     if device.platform == "cpu":
         options = _ATTENTION_OPTIONS if program.attends else _OPTIONS
+        if program.precision == BFLOAT16:
+            options = _BFLOAT16_OPTIONS
     return lowered.compile(compiler_options=options)
 
 

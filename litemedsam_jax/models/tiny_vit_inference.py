@@ -17,6 +17,7 @@ import numpy as np
 from jax import lax
 
 from litemedsam_jax.config import TinyViTConfig
+from litemedsam_jax.models import bfloat16_ops
 from litemedsam_jax.models.cpu_ops import shifted_sum
 from litemedsam_jax.models.layers import Array, attend_transposed, merge_windows, partition_windows
 from litemedsam_jax.models.normalisation import normalise_rows
@@ -37,7 +38,7 @@ _ERF_Q = (1.0, 0.504164946, 0.115084893, 0.0151723535, 0.0011881226, 3.80706588e
 def first_stage(params: Params, config: TinyViTConfig, image: Array, inside: Array) -> Array:
     """Stem, MBConv blocks and merging: image rows (1, 2n + 1 + 2·depth, S, 3) -> (1, n, S/2, C)."""
     stem, stage = params["patch_embed"], params["layers_0"]
-    x = _unit(stem["seq_2"], gelu(_unit(stem["seq_0"], image)))
+    x = _unit(stem["seq_2"], _activate(stem["seq_2"]["c"], _unit(stem["seq_0"], image)))
     for block in range(config.stages[0].depth):
         x = _mbconv(stage[f"blocks_{block}"], x, inside)
         inside = inside[:, 1:-1]
@@ -46,14 +47,15 @@ def first_stage(params: Params, config: TinyViTConfig, image: Array, inside: Arr
 
 def _mbconv(params: Params, x: Array, inside: Array) -> Array:
     """(1, R, W, C) -> (1, R - 2, W, C): expand, depthwise 3x3, project, add, GELU."""
-    y = gelu(_depthwise(params["conv2"]["c"], _widen(params["conv1"], x, inside)))
+    y = _depthwise(params["conv2"]["c"], _widen(params["conv1"], x, inside))
+    y = _activate(params["conv3"]["c"], y)
     return gelu(x[:, 1:-1] + _unit(params["conv3"], y))
 
 
 def merge(params: Params, x: Array, inside: Array, stride: int) -> Array:
     """Patch merging: (1, stride·(n - 1) + 3, W, C) -> (1, n, W/stride, C')."""
     y = _depthwise(params["conv2"]["c"], _widen(params["conv1"], x, inside), stride)
-    return _unit(params["conv3"], gelu(y))
+    return _unit(params["conv3"], _activate(params["conv3"]["c"], y))
 
 
 def attend(
@@ -64,6 +66,8 @@ def attend(
     Outside of the image lie what torch's padding becomes by its LayerNorm and `qkv`: with the
     LayerNorm folded, the bias of `qkv` alone. `subtract_max` as in layers.attend_transposed.
     """
+    if bfloat16_ops.is_low(params["attn"]["qkv"]["kernel"]):
+        return _attend_bfloat16(params["attn"], x, heads, window, subtract_max)
     _, height, width, dim = x.shape
     padded_width = -(-width // window) * window
     qkv = _linear(params["attn"]["qkv"], _normalise(x))
@@ -81,6 +85,25 @@ def attend(
     return x + _linear(params["attn"]["proj"], y)
 
 
+def _attend_bfloat16(
+    params: Params, x: Array, heads: int, window: int, subtract_max: bool
+) -> Array:
+    """`attend`, where windows are cut before `qkv` makes three channels of one."""
+    _, height, width, dim = x.shape
+    padded_width = -(-width // window) * window
+    # Zeros beyond the image, as their LayerNorm has it; `qkv` makes its bias of them.
+    tokens = _normalise(x).astype(bfloat16_ops.DTYPE)
+    tokens = jnp.pad(tokens, ((0, 0), (0, 0), (0, padded_width - width), (0, 0)))
+    tokens = partition_windows(tokens, window)
+    qkv = _linear(params["qkv"], tokens).astype(bfloat16_ops.DTYPE)
+    qkv = qkv.reshape(-1, window**2, heads, 3, dim // heads).transpose(3, 0, 2, 1, 4)
+    bias = params["attention_biases"][:, offset_index(window)]
+    y = bfloat16_ops.attend(qkv[0], qkv[1], qkv[2], bias, subtract_max)
+    y = y.astype(bfloat16_ops.DTYPE).transpose(0, 2, 1, 3).reshape(-1, window**2, dim)
+    y = merge_windows(y, window, height, padded_width)[:, :, :width]
+    return x + _linear(params["proj"], y)
+
+
 def transform(params: Params, x: Array) -> Array:
     """The rest of a block, (1, R + 2, W, C) -> (1, R, W, C): depthwise 3x3, then MLP (residual).
 
@@ -88,7 +111,9 @@ def transform(params: Params, x: Array) -> Array:
     """
     x = jnp.pad(x, ((0, 0), (0, 0), (1, 1), (0, 0)))
     x = _depthwise(params["local_conv"]["c"], x)
-    hidden = gelu(_linear(params["mlp"]["fc1"], _normalise(x)))
+    if bfloat16_ops.is_low(params["mlp"]["fc1"]["kernel"]):
+        x = lax.optimization_barrier(x)  # XLA would compute it anew for mean, variance and sum
+    hidden = _activate(params["mlp"]["fc2"], _linear(params["mlp"]["fc1"], _normalise(x)))
     return x + _linear(params["mlp"]["fc2"], hidden)
 
 
@@ -108,6 +133,9 @@ def neck(params: Params, x: Array) -> Array:
     x = _affine(params["neck_1"], normalise_rows(x, _NECK_EPSILON))
     numbers = ("NHWC", "HWIO", "NHWC")
     kernel = params["neck_2"]["kernel"]
+    if bfloat16_ops.is_low(kernel):
+        x = bfloat16_ops.convolution_3x3(x, kernel)
+        return _affine(params["neck_3"], normalise_rows(x, _NECK_EPSILON))
     x = lax.conv_general_dilated(x, kernel, (1, 1), [(1, 1)] * 2, dimension_numbers=numbers)
     return _affine(params["neck_3"], normalise_rows(x, _NECK_EPSILON))
 
@@ -145,6 +173,13 @@ def gelu(x: Array, keep: Array | None = None) -> Array:
     return dividend / denominator
 
 
+def _activate(params: Params, x: Array, keep: Array | None = None) -> Array:
+    """`gelu`, in bfloat16 where it is read by a product (or a depthwise sum) of such weights."""
+    if bfloat16_ops.is_low(params["kernel"]):
+        return bfloat16_ops.gelu(x, keep)
+    return gelu(x, keep)
+
+
 def _polynomial(coefficients: tuple[float, ...], x: Array) -> Array:
     value = jnp.full_like(x, coefficients[-1])
     for coefficient in coefficients[-2::-1]:
@@ -157,12 +192,13 @@ def _widen(params: Params, x: Array, inside: Array) -> Array:
     x = jnp.pad(x, ((0, 0), (0, 0), (1, 1), (0, 0)))
     columns = jnp.arange(x.shape[2])
     keep = (inside > 0)[:, :, None, None] & ((columns > 0) & (columns < x.shape[2] - 1))[:, None]
-    return gelu(_unit(params, x), keep)
+    return _activate(params["c"], _unit(params, x), keep)
 
 
 def _depthwise(params: Params, x: Array, stride: int = 1) -> Array:
     """Depthwise 3x3 without padding."""
-    return shifted_sum(x, params["kernel"][:, :, 0], stride, 0) + params["bias"]
+    kernel = params["kernel"][:, :, 0]
+    return shifted_sum(x.astype(kernel.dtype), kernel, stride, 0) + params["bias"]
 
 
 def _unit(params: Params, x: Array) -> Array:
@@ -189,6 +225,8 @@ def _product(x: Array, kernel: Array) -> Array:
     YNNPACK. That pass is right for attention (5.6 instead of 15 ms) and wrong here: it
     materialises what is broadcast around the product (34 instead of 22 ms).
     """
+    if bfloat16_ops.is_low(kernel):
+        return bfloat16_ops.product(x, kernel)
     numbers = ("NHWC", "HWIO", "NHWC")
     rows = x.reshape(1, 1, -1, x.shape[-1])
     rows = lax.conv_general_dilated(

@@ -76,7 +76,7 @@ def write(path: Path, arrays: Mapping[str, Any], metadata: Mapping[str, str]) ->
     for name in names:
         array, start = arrays[name], end
         end += array.nbytes
-        kind = _KINDS[array.dtype.str]
+        kind = "BF16" if array.dtype.name == "bfloat16" else _KINDS[array.dtype.str]
         header[name] = {"dtype": kind, "shape": array.shape, "data_offsets": (start, end)}
     text = json.dumps(header).encode()
     text += b" " * (-(8 + len(text)) % _ALIGNMENT)

@@ -1,0 +1,103 @@
+"""What the image encoder computes otherwise where its weights are bfloat16.
+
+Matrix products take bfloat16 and add up in float32, which processors with AMX or AVX-512's bfloat16
+do several times faster; norms, softmax, depthwise sums and residuals stay float32. What goes into a
+product is stored in bfloat16 by whatever computes it, in half of the memory.
+"""
+
+import jax.numpy as jnp
+from jax import lax
+
+from litemedsam_jax.models.layers import Array
+
+DTYPE = jnp.bfloat16
+
+_FEW_KEYS = 64
+
+# Phi(x) - 1/2 = x·P(x²) for |x| <= 4, where it is set to 1/2: GELU is within 1.9e-4, a tenth of
+# what rounding its result to bfloat16 changes.
+_GELU_LIMIT = 4.0
+_GELU_P = (
+    0.3978702664155711,
+    -0.06455441364645963,
+    0.00876369197656209,
+    -0.0008121877183320305,
+    4.776391443896011e-05,
+    -1.5888285993388655e-06,
+    2.2588237579139815e-08,
+)
+
+
+def is_low(kernel: Array) -> bool:
+    """Whether a kernel's product is to be computed as here."""
+    return kernel.dtype == DTYPE
+
+
+def product(x: Array, kernel: Array) -> Array:
+    """x (..., C) times a bfloat16 kernel (C, O), summed in float32.
+
+    XLA hands it to YNNPACK, which has AMX, as one product of matrices with a float32 result.
+    """
+    rows = x.reshape(-1, x.shape[-1]).astype(DTYPE)
+    sums = lax.dot_general(
+        rows, kernel, (((1,), (0,)), ((), ())), preferred_element_type=jnp.float32
+    )
+    return sums.reshape(*x.shape[:-1], kernel.shape[-1])
+
+
+def convolution_3x3(x: Array, kernel: Array) -> Array:
+    """x (1, H, W, C) with zeros around, convolved with a bfloat16 kernel (3, 3, C, O)."""
+    _, height, width, _ = x.shape
+    x = jnp.pad(x.astype(DTYPE), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    columns = jnp.concatenate([x[:, :, j : j + width] for j in range(3)], axis=-1)
+    columns = lax.optimization_barrier(columns)  # (1, H + 2, W, 3·C)
+    kernel = kernel.reshape(3, -1, kernel.shape[-1])
+    return sum(
+        (product(columns[:, i : i + height], kernel[i]) for i in range(1, 3)),
+        start=product(columns[:, :height], kernel[0]),
+    )
+
+
+def gelu(x: Array, keep: Array | None = None) -> Array:
+    """GELU, rounded to bfloat16 and stored; 0 where `keep` is False."""
+    z = jnp.clip(x, -_GELU_LIMIT, _GELU_LIMIT)
+    square, value = z * z, jnp.full_like(z, _GELU_P[-1])
+    for coefficient in _GELU_P[-2::-1]:
+        value = value * square + coefficient
+    y = x * (0.5 + z * value)
+    if keep is not None:
+        y = jnp.where(keep, y, 0)
+    return lax.optimization_barrier(y.astype(DTYPE))
+
+
+def attend(q: Array, k: Array, v: Array, bias: Array, subtract_max: bool) -> Array:
+    """softmax(q·kᵀ + bias)·v.
+
+    Args:
+        q: (..., L, d) bfloat16, already scaled.
+        k: (..., S, d).
+        v: (..., S, d).
+        bias: broadcasts to (..., L, S).
+        subtract_max: as in layers.attend_transposed.
+
+    Returns:
+        (..., L, d) float32.
+    """
+    # As it lies after the gather, it would be read across.
+    logits = _batched(q, k, q.ndim - 1) + lax.optimization_barrier(bias)
+    if subtract_max:
+        logits = logits - logits.max(-1, keepdims=True)
+    weights = jnp.exp(logits)
+    if k.shape[-2] <= _FEW_KEYS:
+        return _batched(weights.astype(DTYPE), v, v.ndim - 2) / weights.sum(-1, keepdims=True)
+    # Sums over a last axis are slow: a column of ones beside v lets the product make them.
+    with_ones = jnp.concatenate([v, jnp.ones_like(v[..., :1])], axis=-1)
+    mixed = _batched(weights.astype(DTYPE), with_ones, v.ndim - 2)
+    return mixed[..., :-1] / mixed[..., -1:]
+
+
+def _batched(x: Array, y: Array, axis: int) -> Array:
+    """Products over the last axis of x and an axis of y; all but the last two are a batch."""
+    batch = tuple(range(x.ndim - 2))
+    dimensions = ((x.ndim - 1,), (axis,)), (batch, batch)
+    return lax.dot_general(x, y, dimensions, preferred_element_type=jnp.float32)
