@@ -1,0 +1,106 @@
+"""bfloat16: chosen where it was asked for or fits, and then what is computed; else float32."""
+
+import jax
+import numpy as np
+import pytest
+
+from litemedsam_jax.engine import encoder_plan
+from litemedsam_jax.engine.folded_cache import fold_once
+from litemedsam_jax.engine.folding import fold
+from litemedsam_jax.engine.network import all_programs
+from litemedsam_jax.engine.precision import choose, is_rounded, round_weights
+from litemedsam_jax.engine.program_store import ProgramStore
+from litemedsam_jax.engine.programs import Program
+from litemedsam_jax.weights.tree import unflatten
+from tests.support.tiny_model import BOXES, CONFIG, IMAGE, tiny_engine
+
+AMX = frozenset({"avx512_bf16", "amx_bf16", "amx_tile"})
+GRID = CONFIG.image_encoder.grid_size
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "features", "chosen", "said"),
+    [
+        ("float32", "cpu", AMX, "float32", ""),
+        ("bfloat16", "cpu", AMX, "bfloat16", ""),
+        ("bfloat16", "cpu", frozenset(), "bfloat16", "no faster"),
+        ("auto", "cpu", AMX, "bfloat16", "AMX"),
+        ("auto", "cpu", frozenset({"avx512_bf16"}), "bfloat16", "AVX-512 BF16"),
+        ("auto", "cpu", frozenset({"avx512f"}), "float32", "no bfloat16"),
+        ("auto", "gpu", AMX, "float32", "CPUs alone"),
+    ],
+)
+def test_the_choice_and_what_is_said_of_it(asked, device, features, chosen, said):
+    choice = choose(asked, device, features)
+    assert choice.precision == chosen
+    assert said in choice.note and bool(said) == bool(choice.note)
+
+
+def test_another_word_is_refused_with_the_three(variables, tmp_path):
+    with pytest.raises(ValueError, match="'half': expected float32, bfloat16, auto"):
+        tiny_engine(variables, tmp_path, precision="half")
+
+
+def lowered(program: Program, folded: dict[str, np.ndarray]) -> str:
+    """What XLA is given to compile."""
+    names, function = program.parameter_names(folded), program.function()
+
+    def call(parameters, *inputs):
+        return function(unflatten(dict(zip(names, parameters, strict=True))), *inputs)
+
+    inputs = [jax.ShapeDtypeStruct(shape, np.float32) for shape in program.input_shapes]
+    return jax.jit(call).lower(program.arguments(folded, program.scope), *inputs).as_text()
+
+
+def test_products_take_bfloat16_and_sum_in_float32_and_those_of_float32_never(variables):
+    folded = fold(variables, GRID)
+    layers = encoder_plan.plan(CONFIG.image_encoder, lambda _: False)
+    for layer in layers:
+        assert "bf16" not in lowered(layer.program, folded)
+    rounded = round_weights(folded)
+    for layer in encoder_plan.plan(CONFIG.image_encoder, lambda _: False, precision="bfloat16"):
+        text = lowered(layer.program, rounded)
+        products = [line for line in text.splitlines() if "dot_general" in line]
+        types = [line.rpartition(" : ")[2] for line in products]
+        assert products and all(one.count("bf16>") == 2 for one in types), layer.program.name
+        assert all(one.endswith("xf32>") for one in types), layer.program.name
+        # Only the stem's first convolution, of three channels, is left.
+        assert text.count("stablehlo.convolution") == ("first" in layer.program.name)
+
+
+def test_an_engine_runs_its_precisions_programs_from_weights_stored_for_them(variables, tmp_path):
+    exact = tiny_engine(variables, tmp_path)
+    low = tiny_engine(variables, tmp_path, precision="bfloat16")
+    assert (exact.precision, low.precision) == ("float32", "bfloat16")
+    one, other = (np.asarray(engine.encode(IMAGE)) for engine in (exact, low))
+    assert all(name.endswith("_bfloat16") for name in low.compiled)
+    assert not any(name.endswith("_bfloat16") for name in exact.compiled)
+    assert not np.array_equal(one, other)
+    assert np.abs(one - other).max() < 0.1 * np.abs(one).max()
+    assert np.abs(one - other).mean() < 0.01 * np.abs(one).max()
+    again = tiny_engine(variables, tmp_path, precision="bfloat16")
+    assert np.array_equal(again.encode(IMAGE), other) and not again.compiled
+    assert np.isfinite(again.decode(other, BOXES)[0]).all()
+
+
+def test_rounded_weights_are_kept_beside_the_others(variables, tmp_path):
+    store = ProgramStore(CONFIG, tmp_path)
+    expected = round_weights(fold(variables, GRID))
+    for _ in range(2):
+        for precision, arrays in (("bfloat16", expected), ("float32", fold(variables, GRID))):
+            found = fold_once(variables, GRID, store, precision=precision)
+            assert found.keys() == arrays.keys()
+            for name, array in arrays.items():
+                assert found[name].dtype == array.dtype, name
+                assert np.array_equal(found[name], array), name
+    assert len(list(store.folder.rglob("*.safetensors"))) == 2
+    # What a product reads lies in the file; a start converts nothing.
+    kept = {name for name, array in expected.items() if array.dtype.name == "bfloat16"}
+    assert kept == {name for name, array in expected.items() if is_rounded(name, array.shape)}
+
+
+def test_every_program_has_one_name_in_each_precision():
+    names = [set(all_programs(CONFIG, one)) for one in ("float32", "bfloat16")]
+    shared = names[0] & names[1]
+    assert all(name.startswith("decode_") for name in shared)
+    assert {name.removesuffix("_bfloat16") for name in names[1]} == names[0]
