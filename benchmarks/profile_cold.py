@@ -21,8 +21,6 @@ from pathlib import Path
 from statistics import median
 from threading import current_thread, main_thread
 
-from litemedsam_jax.imaging import input_frame
-
 REPOSITORY = Path(__file__).resolve().parents[1]
 TUNABLES = "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1"  # as predict.sh sets them
 CASE = REPOSITORY / "demo" / "imgs" / "2DBox_Fundus_retina.npz"
@@ -64,7 +62,7 @@ def child(start: float, case: Path, outputs: Path) -> None:
     process.apply(process.ProcessNeeds(quick_start=True))
     # Wrapped where they are defined, before others import them from there.
     from litemedsam_jax.imaging import case as case_files
-    from litemedsam_jax.imaging import npz
+    from litemedsam_jax.imaging import input_frame, npz
     from litemedsam_jax.weights import load
 
     for owner, name, stage in (

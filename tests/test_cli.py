@@ -37,7 +37,7 @@ def test_a_missing_optional_package_is_one_sentence(monkeypatch, capsys, module,
 def test_a_missing_package_while_cases_run(monkeypatch, capsys, tmp_path):
     (tmp_path / "a.npz").touch()
 
-    def from_pretrained(*_):
+    def from_pretrained(*_, **__):
         raise ModuleNotFoundError("No module named 'PIL'", name="PIL")
 
     monkeypatch.setattr(LiteMedSAM, "from_pretrained", from_pretrained)

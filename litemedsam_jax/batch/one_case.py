@@ -102,9 +102,7 @@ class Segmenter:
         try:
             if self._loaded is not None:
                 keep_memory()  # there are several cases
-            self._model()  # its programs load while the case is read
-            image = None if is_npz(path) else _read_image_case(path, self.options)
-            case = image.case if image else read_case(path, self.options.prompts)
+            case, image = self._read(path)
             segs = self._segment(case)
             if self.options.postprocess:
                 from litemedsam_jax.imaging.postprocess import postprocess
@@ -135,6 +133,18 @@ class Segmenter:
             return CaseResult(error=reason)
         return CaseResult(seconds, case.warnings)
 
+    def _read(self, path: Path) -> "tuple[Case, ImageCase | None]":
+        """Reads a case, while the model's weights are checked and its programs loaded."""
+        model = self._model()
+        try:
+            if is_npz(path):
+                return read_case(path, self.options.prompts), None
+            image = _read_image_case(path, self.options)
+            return image.case, image
+        except Exception:
+            model.engine.wait()  # weights that cannot be used end the run, whatever the case has
+            raise
+
     def _segment(self, case: Case) -> np.ndarray:
         model = self._model()
 
@@ -164,7 +174,7 @@ class Segmenter:
 
             options = self.options
             self._loaded = LiteMedSAM.from_pretrained(
-                options.weights, options.device, options.precision
+                options.weights, options.device, options.precision, wait=False
             )
         return self._loaded
 

@@ -2,14 +2,14 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from litemedsam_jax.config import ModelConfig
 from litemedsam_jax.engine import encoder_plan
-from litemedsam_jax.engine.compiler import Compiler
-from litemedsam_jax.engine.devices import choose_device
+from litemedsam_jax.engine.encoder_plan import EncoderLayer
 from litemedsam_jax.engine.executables import RUNTIMES, Runtime, StoredExecutables
 from litemedsam_jax.engine.folded_cache import fold_once
 from litemedsam_jax.engine.folding import fold
@@ -23,6 +23,11 @@ from litemedsam_jax.engine.network import (
 from litemedsam_jax.engine.precision import BFLOAT16, FLOAT32, choose, round_weights
 from litemedsam_jax.engine.program_store import ProgramStore
 from litemedsam_jax.engine.programs import serialize
+from litemedsam_jax.once import in_background
+from litemedsam_jax.weights.values_digest import DigestCheck
+
+if TYPE_CHECKING:
+    from litemedsam_jax.engine.compiler import Compiler
 
 
 class Engine:
@@ -46,10 +51,10 @@ class Engine:
         device: str | None = None,
         store: ProgramStore | None = None,
         runtimes: Sequence[Callable[[], Runtime]] = RUNTIMES,
-        digest: Callable[[], str] | None = None,
+        check: DigestCheck | None = None,
         precision: str = FLOAT32,
     ):
-        """Starts to load what every image needs.
+        """Starts to check and fold the weights and to load what every image needs; see `wait`.
 
         Args:
             variables: flat, as stored (not folded).
@@ -57,40 +62,46 @@ class Engine:
             device: "cpu", "gpu" or "tpu"; None: an accelerator where there is one, else the CPU.
             store: of executables; None: the user's.
             runtimes: see `StoredExecutables`.
-            digest: returns the variables' `weights.values_digest`, and checks them (see
-                `weights.load.open_model`); None: it is computed here.
+            check: of the variables' values; None: they are any. Until it has ended the engine
+                works ahead, but gives no result.
             precision: one of `precision.PRECISIONS`.
 
         Raises:
-            CheckpointError: inference does not run models of this configuration; or as `digest`.
+            CheckpointError: inference does not run models of this configuration.
             ValueError: there is no such precision.
         """
         self.config = config
-        self.device = device or choose_device()
+        self.device = device or _choose_device()
         self.precision = choose(precision, self.device).precision
         self.compiled: list[str] = []
-        network = image_encoder(config)
-        grid_size = network.grid_size
-        programs = all_programs(config, self.precision)
+        self._programs = all_programs(config, self.precision)
         self._stored: StoredExecutables | None = None
         self._report = _OneLine()
         if self.device == "cpu":
             self._store = store or ProgramStore(config)
-            self._stored = StoredExecutables(programs, self._store, self._report, runtimes)
-            self._stored.prefetch(next(iter(programs)))  # while weights and case are read
-            self._folded = fold_once(variables, grid_size, self._store, digest, self.precision)
-            subtract_max = encoder_plan.large_logits(self._folded)
-            self._layers = encoder_plan.plan(network, subtract_max, precision=self.precision)
-            self._stored.prefetch(*dict.fromkeys(layer.program.name for layer in self._layers))
-            self._store.mark_used()
+            self._stored = StoredExecutables(self._programs, self._store, self._report, runtimes)
+            self._stored.prefetch(next(iter(self._programs)))  # the first of every image
+            prepare = partial(_fold_and_plan, config, self.precision, self._store, self._stored)
         else:
-            if digest is not None:
-                digest()
-            self._folded = fold(variables, grid_size)
-            if self.precision == BFLOAT16:
-                self._folded = round_weights(self._folded)
-        self._compiler = Compiler(self._folded, config, programs, self.device)
+            prepare = partial(_fold, config, self.precision)
+        self._check = check or DigestCheck(variables, None, "the weights")
+        self._weights = in_background(partial(prepare, variables, self._check))
         self._bound: dict[tuple[str, str], Any] = {}
+
+    def wait(self) -> None:
+        """Waits until the weights are checked; all that gives results does too.
+
+        Raises:
+            CheckpointError: their values were changed, or are not finite.
+        """
+        self._check()
+
+    @cached_property
+    def _compiler(self) -> "Compiler":
+        from litemedsam_jax.engine.compiler import Compiler
+
+        folded, _ = self._weights()
+        return Compiler(folded, self.config, self._programs, self.device)
 
     def prepare(self, box_count: int) -> None:
         """Starts to load the decoder for so many boxes, which `encode` then need not wait for."""
@@ -107,8 +118,12 @@ class Engine:
             The embedding (1, G, G, C), for `decode`.
         """
         if self._stored is None:
-            return self._compiler.encode(image)
-        return encoder_plan.encode(self._encode_tile, self._layers, image)
+            embedding = self._compiler.encode(image)
+        else:
+            _, layers = self._weights()
+            embedding = encoder_plan.encode(self._encode_tile, layers, image)
+        self.wait()
+        return embedding
 
     def _encode_tile(
         self, name: str, scope: str, tile: np.ndarray, inside: np.ndarray
@@ -125,6 +140,7 @@ class Engine:
         Returns:
             Logits (N, S, S) and predicted IoU (N,), float32.
         """
+        self.wait()
         logits, iou = [], []
         for start in range(0, len(boxes), DECODE_SIZES[-1]):
             chunk = boxes[start : start + DECODE_SIZES[-1]]
@@ -148,6 +164,7 @@ class Engine:
         Returns:
             Logits (N, M, S, S) and predicted IoU (N, M), float32; M is 1 or 3.
         """
+        self.wait()
         given = {name: value for name, value in prompts.items() if value is not None}
         return self._compiler.decode_prompts(embedding, multimask, given)
 
@@ -157,7 +174,8 @@ class Engine:
         if key in self._bound:
             return self._bound[key](*inputs)
         if self._stored:
-            while (executable := self._stored.bind(name, self._folded, scope)) is not None:
+            folded, _ = self._weights()
+            while (executable := self._stored.bind(name, folded, scope)) is not None:
                 try:
                     outputs = executable(*inputs)
                 except Exception as error:  # jaxlib's inner interface promises nothing
@@ -190,6 +208,38 @@ class Engine:
             self._store.remove_old_keys()
         except Exception as error:  # nothing depends on it
             self._report.also(f"'{name}' could not be stored for the next time: {error}")
+
+
+def _choose_device() -> str | None:
+    from litemedsam_jax.engine.devices import choose_device
+
+    return choose_device()
+
+
+def _fold_and_plan(
+    config: ModelConfig,
+    precision: str,
+    store: ProgramStore,
+    stored: StoredExecutables,
+    variables: dict[str, np.ndarray],
+    check: DigestCheck,
+) -> tuple[dict[str, np.ndarray], list[EncoderLayer]]:
+    """Folds the weights and plans the encoder for a CPU; has the executables loaded."""
+    network = image_encoder(config)
+    folded = fold_once(variables, network.grid_size, store, check, precision)
+    layers = encoder_plan.plan(network, encoder_plan.large_logits(folded), precision=precision)
+    stored.prefetch(*dict.fromkeys(layer.program.name for layer in layers))
+    store.mark_used()
+    return folded, layers
+
+
+def _fold(
+    config: ModelConfig, precision: str, variables: dict[str, np.ndarray], check: DigestCheck
+) -> tuple[dict[str, np.ndarray], list[EncoderLayer]]:
+    """Folds the weights for an accelerator, which runs the encoder as a whole."""
+    check()
+    folded = fold(variables, image_encoder(config).grid_size)
+    return round_weights(folded) if precision == BFLOAT16 else folded, []
 
 
 class _OneLine:

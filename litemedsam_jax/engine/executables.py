@@ -7,7 +7,7 @@ executable after the other, while the main one imports, reads a case or encodes.
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from threading import Lock, Thread
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,8 +15,7 @@ from litemedsam_jax.engine.program_store import ProgramError, ProgramStore
 from litemedsam_jax.engine.programs import Program
 from litemedsam_jax.engine.stored_executable import StoredExecutable
 from litemedsam_jax.files import one_line
-
-Result = TypeVar("Result")
+from litemedsam_jax.once import Once
 
 
 class LoadedExecutable(Protocol):
@@ -36,28 +35,6 @@ class Runtime(Protocol):
 
     def load(self, stored: StoredExecutable, program: Program) -> LoadedExecutable:
         """Makes a stored executable ready to run; raises whatever it likes."""
-
-
-class Once(Generic[Result]):
-    """A result, or an error, that whoever asks first computes; the others wait for it."""
-
-    def __init__(self, compute: Callable[[], Result]):
-        self._compute, self._lock = compute, Lock()
-        self._result: list[Result] = []
-        self._error: Exception | None = None
-
-    def __call__(self) -> Result:
-        """The result, computed at the first call; raises what computing it raised."""
-        with self._lock:
-            if self._error is not None:
-                raise self._error
-            if not self._result:
-                try:
-                    self._result.append(self._compute())
-                except Exception as error:
-                    self._error = error
-                    raise
-            return self._result[0]
 
 
 def _jaxlib_alone() -> Runtime:

@@ -5,7 +5,6 @@ holds what folding changes, 16 of 40 MB.
 """
 
 import hashlib
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from litemedsam_jax.engine.trusted_files import open_trusted
 from litemedsam_jax.files import replacing
 from litemedsam_jax.weights import safetensors_file
 from litemedsam_jax.weights.errors import CheckpointError
-from litemedsam_jax.weights.values_digest import values_digest
+from litemedsam_jax.weights.values_digest import DigestCheck
 
 KEPT = 4  # files of 16 MB; the ones read longest ago go
 _FOLDER = "folded"
@@ -29,28 +28,30 @@ def fold_once(
     variables: dict[str, np.ndarray],
     grid_size: int,
     store: ProgramStore,
-    digest: Callable[[], str] | None = None,
+    check: DigestCheck | None = None,
     precision: str = FLOAT32,
 ) -> dict[str, np.ndarray]:
     """`engine.folding.fold`, from disk if these weights were folded before, else kept there.
 
     What cannot be read, is damaged or may be written by others is folded anew; what cannot be
-    kept is not.
+    kept is not. A file is looked for by the digest that is stated, which spares the wait for the
+    true one; so call `check` before what the folded variables give is used. Nothing is kept
+    unchecked.
 
     Args:
         variables: Flat, not folded.
         grid_size: Side of the embedding.
         store: In whose folder they are kept.
-        digest: Returns the `values_digest` of the variables; None: it is computed.
+        check: Of the variables; None: they have just any digest.
         precision: "float32", or "bfloat16": kernels as `precision.round_weights` has them.
 
     Returns:
         The folded variables.
 
     Raises:
-        CheckpointError: As `digest` does.
+        CheckpointError: As `check` does, where it was called.
     """
-    key = digest() if digest is not None else values_digest(variables)
+    check = check or DigestCheck(variables, None, "the weights")
     low = precision == BFLOAT16
     read = {
         name: array
@@ -58,15 +59,17 @@ def fold_once(
         if is_read(name) or (low and is_rounded(name, array.shape))
     }
     untouched = {name: array for name, array in variables.items() if name not in read}
-    path = store.folder / _FOLDER / f"{key}{f'_{BFLOAT16}' if low else ''}.safetensors"
+    folder = store.folder / _FOLDER
+    suffix = f"_{BFLOAT16}.safetensors" if low else ".safetensors"
     with suppress(OSError, CheckpointError):
-        return untouched | _read(path)
+        return untouched | _read(folder / f"{check.stated or check()}{suffix}")
+    name = f"{check()}{suffix}"
     folded = fold(read, grid_size)
     if low:
         folded = round_weights(folded)
     with suppress(OSError):
-        _write(store.make_folder(_FOLDER) / path.name, folded)
-        _prune(path.parent)
+        _write(store.make_folder(_FOLDER) / name, folded)
+        _prune(folder)
     return untouched | folded
 
 

@@ -7,13 +7,16 @@ A case holds `imgs` and `boxes`: an image (H, W, 3) or (H, W) with boxes (N, 4),
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from litemedsam_jax.imaging.boxes import fit_boxes
 from litemedsam_jax.imaging.errors import CaseError
 from litemedsam_jax.imaging.npz import read_npz
-from litemedsam_jax.imaging.slice_prompt import SlicePrompt, fit_prompt
+
+if TYPE_CHECKING:
+    from litemedsam_jax.imaging.slice_prompt import SlicePrompt
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Case:
     spacing: np.ndarray | None = None
     warnings: tuple[str, ...] = ()
     direction: np.ndarray | None = None
-    slice_prompts: tuple[SlicePrompt, ...] = ()
+    slice_prompts: "tuple[SlicePrompt, ...]" = ()
 
     @property
     def is_volume(self) -> bool:
@@ -117,7 +120,7 @@ def make_case(
     *,
     boxes: np.ndarray | None = None,
     gts: np.ndarray | None = None,
-    slice_prompts: Sequence[SlicePrompt] = (),
+    slice_prompts: "Sequence[SlicePrompt]" = (),
 ) -> Case:
     """Checks arrays from any source and makes a case of them.
 
@@ -159,7 +162,7 @@ def make_case(
         if flat := int(_without_area(fitted).sum()):
             corrected.append(f"{flat} of {len(boxes)} boxes are a single row or column of pixels")
         boxes = fitted
-    fitted_prompts = tuple(fit_prompt(prompt, image.shape[:3]) for prompt in slice_prompts)
+    fitted_prompts = _fitted(slice_prompts, image.shape[:3]) if slice_prompts else ()
     if gts is not None and volume and gts.shape != image.shape[:3]:
         raise CaseError(f"gts has shape {gts.shape}, but imgs has {image.shape}; they must agree")
     if spacing is not None:
@@ -267,3 +270,9 @@ def _check_spacing(spacing: np.ndarray, corrected: list[str]) -> np.ndarray | No
             return values
     corrected.append("spacing is not three positive numbers (x, y, z in mm); it was left out")
     return None
+
+
+def _fitted(prompts: "Sequence[SlicePrompt]", shape: tuple[int, ...]) -> "tuple[SlicePrompt, ...]":
+    from litemedsam_jax.imaging.slice_prompt import fit_prompt
+
+    return tuple(fit_prompt(prompt, shape) for prompt in prompts)

@@ -9,7 +9,6 @@ import numpy as np
 
 from litemedsam_jax.engine.engine import Engine
 from litemedsam_jax.imaging.input_frame import Frame, Region, mask_from_logits, to_input
-from litemedsam_jax.imaging.slice_prompt import AXES
 
 DECODED_AT_ONCE = 32  # boxes; their logits take 256 KiB each
 KEPT_SLICES = 64  # embeddings of 4 MiB each
@@ -77,6 +76,8 @@ class EncodedVolume:
             axis: "z", "y" or "x", the volume's axes 0, 1, 2: across which the slices lie.
             kept: embeddings kept, the last used ones.
         """
+        from litemedsam_jax.imaging.slice_prompt import AXES
+
         self.axis = axis
         self.slices = np.moveaxis(volume, AXES.index(axis), 0)
         self.frame = Frame(*self.slices.shape[1:3])

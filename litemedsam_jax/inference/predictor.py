@@ -15,14 +15,14 @@ from litemedsam_jax.imaging.input_frame import (
     mask_from_logits,
 )
 from litemedsam_jax.imaging.label_map import blank, paint, paint_by_score
-from litemedsam_jax.imaging.slice_prompt import AXES, SlicePrompt
 from litemedsam_jax.inference.encoded_image import EncodedImage
-from litemedsam_jax.inference.slice_order import OnSlice, count_slices
 from litemedsam_jax.inference.strategies import SingleMask, Strategy, parse
 from litemedsam_jax.weights import default_weights
 from litemedsam_jax.weights.load import open_model
 
 if TYPE_CHECKING:
+    from litemedsam_jax.imaging.slice_prompt import SlicePrompt
+    from litemedsam_jax.inference.slice_order import OnSlice
     from litemedsam_jax.inference.slice_propagation import SliceMask
 
 
@@ -42,6 +42,8 @@ class LiteMedSAM:
         path: str | PathLike | None = None,
         device: str | None = None,
         precision: str = "float32",
+        *,
+        wait: bool = True,
     ) -> "LiteMedSAM":
         """Loads weights: a safetensors file of this project, or PyTorch's `.pth` (converted).
 
@@ -52,15 +54,18 @@ class LiteMedSAM:
             precision: "float32"; "bfloat16", of the encoder's products, faster on processors that
                 have it (docs/speed.md); "auto": bfloat16 where a CPU has it. `engine.precision`
                 tells which it became.
+            wait: until the weights' values are checked; else the first image waits for it (or
+                `engine.wait()`), and raises CheckpointError where they were changed.
 
         Raises:
             CheckpointError: the file is missing, broken or of another architecture.
             ValueError: there is no such precision.
         """
-        weights, digest = open_model(default_weights.find() if path is None else path)
-        return cls(
-            Engine(weights.variables, weights.config, device, digest=digest, precision=precision)
-        )
+        weights, check = open_model(default_weights.find() if path is None else path)
+        engine = Engine(weights.variables, weights.config, device, check=check, precision=precision)
+        if wait:
+            engine.wait()
+        return cls(engine)
 
     def set_image(self, image: np.ndarray) -> None:
         """Encodes an image once, for any number of `predict` calls.
@@ -161,7 +166,7 @@ class LiteMedSAM:
         volume: np.ndarray,
         boxes: np.ndarray,
         strategy: str | Strategy = "reference",
-        on_slice: OnSlice | None = None,
+        on_slice: "OnSlice | None" = None,
     ) -> np.ndarray:
         """One label volume, from 3D boxes.
 
@@ -175,6 +180,8 @@ class LiteMedSAM:
         Returns:
             (D, H, W), uint8, or uint16 for more than 255 boxes.
         """
+        from litemedsam_jax.inference.slice_order import count_slices
+
         chosen = parse(strategy)
         boxes = fit_boxes(np.reshape(boxes, (-1, 6)), volume.shape[:3])
         if not len(boxes):
@@ -196,7 +203,7 @@ class LiteMedSAM:
             paint_by_score(labels[z], confidence[z], scores, label)
         return labels
 
-    def propagate(self, volume: np.ndarray, prompt: SlicePrompt) -> "Iterator[SliceMask]":
+    def propagate(self, volume: np.ndarray, prompt: "SlicePrompt") -> "Iterator[SliceMask]":
         """Yields an object's mask slice by slice, outwards from the slice a box was drawn on.
 
         Args:
@@ -217,8 +224,8 @@ class LiteMedSAM:
     def segment_from_slices(
         self,
         volume: np.ndarray,
-        prompts: Sequence[SlicePrompt],
-        on_slice: OnSlice | None = None,
+        prompts: "Sequence[SlicePrompt]",
+        on_slice: "OnSlice | None" = None,
     ) -> np.ndarray:
         """One label volume, from boxes drawn on single slices.
 
@@ -235,6 +242,7 @@ class LiteMedSAM:
             CaseError: a box or a range lies outside of the volume.
             ValueError: there are no prompts.
         """
+        from litemedsam_jax.imaging.slice_prompt import AXES
         from litemedsam_jax.inference.slice_propagation import EncodedVolume, propagate
 
         if not prompts:

@@ -2,10 +2,11 @@
 
 import hashlib
 from collections.abc import Mapping
-from threading import Thread
+from functools import partial
 
 import numpy as np
 
+from litemedsam_jax.once import in_background
 from litemedsam_jax.weights.errors import CheckpointError
 
 # Of the published LiteMedSAM, which lies about in files that carry no digest.
@@ -27,34 +28,35 @@ def values_digest(variables: Mapping[str, np.ndarray]) -> str:
 
 
 class DigestCheck:
-    """Computes the digest in a thread, while the caller goes on, and checks the values."""
+    """Computes the digest in a thread, while the caller goes on, and checks the values.
 
-    def __init__(self, variables: Mapping[str, np.ndarray], stated: str | None, source: str):
+    Attributes:
+        stated: The digest that the values should have, which is not yet known to be theirs; or
+            None.
+    """
+
+    def __init__(
+        self,
+        variables: Mapping[str, np.ndarray],
+        stated: str | None,
+        source: str,
+        otherwise: str = "",
+    ):
         """Starts the thread.
 
         Args:
             variables: Flat.
             stated: The digest that they should have; None: any will do.
             source: The file, for the message.
+            otherwise: The message where they have another; by default that they were changed.
         """
-        self._variables, self._stated, self._source = variables, stated, source
-        self._digest = ""
-        self._not_finite: list[str] = []
-        self._failure: Exception | None = None
-        self._thread = Thread(target=self._compute, daemon=True)
-        self._thread.start()
-
-    def _compute(self) -> None:
-        try:
-            self._digest = values_digest(self._variables)
-            if self._digest == PUBLISHED:
-                return  # known to be finite; looking takes 25 ms of a cold start
-            for name, array in self._variables.items():
-                # A minimum and a maximum are NaN where any value is.
-                if array.size and not np.isfinite([array.min(), array.max()]).all():
-                    self._not_finite.append(name)
-        except Exception as error:  # MemoryError: the caller's, not the thread's
-            self._failure = error
+        self.stated = stated
+        otherwise = otherwise or (
+            f"{source}: its values are not those that were written (their SHA-256 differs from the "
+            "one in its metadata): damaged, or changed by another program. Fetch or convert it "
+            "again."
+        )
+        self._digest = in_background(partial(_checked_digest, variables, stated, source, otherwise))
 
     def __call__(self) -> str:
         """Waits for the digest and returns it.
@@ -62,19 +64,26 @@ class DigestCheck:
         Raises:
             CheckpointError: It is not the one that was stated, or values are not finite.
         """
-        self._thread.join()
-        if self._failure is not None:
-            raise self._failure
-        if self._stated is not None and self._digest != self._stated:
-            raise CheckpointError(
-                f"{self._source}: its values are not those that were written (their SHA-256 "
-                "differs from the one in its metadata): damaged, or changed by another program. "
-                "Fetch or convert it again."
-            )
-        if self._not_finite:
-            raise CheckpointError(
-                f"{self._source}: NaN or infinity in {len(self._not_finite)} variables, such as "
-                f"{self._not_finite[0]}: from a training that diverged, or cast to a type that "
-                "does not hold its values."
-            )
-        return self._digest
+        return self._digest()
+
+
+def _checked_digest(
+    variables: Mapping[str, np.ndarray], stated: str | None, source: str, otherwise: str
+) -> str:
+    digest = values_digest(variables)
+    if stated is not None and digest != stated:
+        raise CheckpointError(otherwise)
+    if digest == PUBLISHED:
+        return digest  # known to be finite; looking takes 25 ms of a cold start
+    # A minimum and a maximum are NaN where any value is.
+    not_finite = [
+        name
+        for name, array in variables.items()
+        if array.size and not np.isfinite([array.min(), array.max()]).all()
+    ]
+    if not_finite:
+        raise CheckpointError(
+            f"{source}: NaN or infinity in {len(not_finite)} variables, such as {not_finite[0]}: "
+            "from a training that diverged, or cast to a type that does not hold its values."
+        )
+    return digest

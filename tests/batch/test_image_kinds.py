@@ -10,12 +10,15 @@ import SimpleITK as sitk
 from litemedsam_jax.cli import main
 from litemedsam_jax.imaging import box_source, volumes
 from litemedsam_jax.inference.predictor import LiteMedSAM
+from tests.support.fake_engine import FakeEngine
 
 SHADES = np.arange(40 * 50 * 3, dtype=np.uint8).reshape(40, 50, 3)
 
 
 class _Filler:
     """Fills every box, so that what comes out can be foretold."""
+
+    engine = FakeEngine()
 
     def segment_volume(self, image, boxes, *_):
         segs = np.zeros(image.shape[:3], np.uint8)
@@ -32,7 +35,7 @@ class _Filler:
 
 @pytest.fixture(autouse=True)
 def filler(monkeypatch):
-    monkeypatch.setattr(LiteMedSAM, "from_pretrained", lambda *_: _Filler())
+    monkeypatch.setattr(LiteMedSAM, "from_pretrained", lambda *_, **__: _Filler())
 
 
 def _segment(source, out, boxes, *more) -> int:

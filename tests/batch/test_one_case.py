@@ -8,6 +8,7 @@ import pytest
 
 from litemedsam_jax.batch.one_case import CaseResult, Segmenter
 from litemedsam_jax.drawing import animation
+from litemedsam_jax.weights.errors import CheckpointError
 from tests.support.batches import BOX, BOX_3D, PICTURE, VOLUME, read_npz, save_case
 
 
@@ -164,3 +165,17 @@ def test_the_higher_label_wins_as_in_the_reference(options, with_fake_engine):
     save_case(options.inputs, "a", imgs=PICTURE, gts=gts)
     _run(dataclasses.replace(options, prompts="gt"))
     assert read_npz(options.outputs / "a.npz")["segs"][65, 65] == 5
+
+
+def test_weights_that_cannot_be_used_end_the_run_whatever_the_case_has(
+    options, with_fake_engine, monkeypatch
+):
+    """They are checked while the case is read, which may fail first."""
+
+    def wait() -> None:
+        raise CheckpointError("changed values")
+
+    monkeypatch.setattr(with_fake_engine, "wait", wait)
+    (options.inputs / "a.npz").write_bytes(b"no case")
+    with pytest.raises(CheckpointError, match="changed values"):
+        _run(options)

@@ -26,7 +26,7 @@ def folders(tmp_path):
 @pytest.fixture
 def fake(monkeypatch):
     monkeypatch.setattr(
-        LiteMedSAM, "from_pretrained", classmethod(lambda cls, *_: cls(FakeEngine()))
+        LiteMedSAM, "from_pretrained", classmethod(lambda cls, *_, **__: cls(FakeEngine()))
     )
 
 

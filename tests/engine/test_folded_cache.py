@@ -12,12 +12,15 @@ from safetensors.numpy import load_file
 
 from litemedsam_jax.config import tiny_for_tests
 from litemedsam_jax.engine import folded_cache
+from litemedsam_jax.engine.engine import Engine
 from litemedsam_jax.engine.folded_cache import fold_once
 from litemedsam_jax.engine.folding import fold, is_read
 from litemedsam_jax.engine.program_store import ProgramStore
 from litemedsam_jax.models.lite_medsam import init_variables
 from litemedsam_jax.weights.errors import CheckpointError
 from litemedsam_jax.weights.tree import flatten
+from litemedsam_jax.weights.values_digest import DigestCheck, values_digest
+from tests.support.tiny_model import BOXES, IMAGE
 
 CONFIG = tiny_for_tests()
 GRID = CONFIG.image_encoder.grid_size
@@ -127,15 +130,27 @@ def test_in_a_folder_that_others_may_write_to_nothing_is_kept(variables, store):
     assert not list(folder.iterdir())
 
 
-def test_the_digest_of_the_weights_is_taken_from_who_loaded_them(variables, store, folds):
-    def refuse():
-        raise CheckpointError("changed values")
+def test_a_stated_digest_finds_the_file_and_keeps_nothing_unchecked(variables, store, folds):
+    honest = DigestCheck(variables, values_digest(variables), "w")
+    fold_once(variables, GRID, store, honest)
+    fold_once(variables, GRID, store, honest)
+    assert len(folds) == 1 and stored(store).stem == honest()
+    lying = DigestCheck(variables, "0" * 64, "w")
+    with pytest.raises(CheckpointError, match="not those that were written"):
+        fold_once(variables, GRID, store, lying)
+    assert stored(store).stem == honest()
 
-    fold_once(variables, GRID, store, lambda: "key")
-    fold_once(variables, GRID, store, lambda: "key")
-    assert len(folds) == 1 and stored(store).stem == "key"
-    with pytest.raises(CheckpointError, match="changed values"):
-        fold_once(variables, GRID, store, refuse)
+
+def test_no_result_comes_of_weights_that_state_another_models_digest(variables, store):
+    """The other model's fold is found, and used ahead of the check."""
+    fold_once(variables, GRID, store)
+    changed = {name: array + 1 for name, array in variables.items()}
+    check = DigestCheck(changed, values_digest(variables), "w")
+    engine = Engine(changed, CONFIG, "cpu", store, check=check)
+    with pytest.raises(CheckpointError, match="not those that were written"):
+        engine.encode(IMAGE)
+    with pytest.raises(CheckpointError, match="not those that were written"):
+        engine.decode(np.zeros((1, GRID, GRID, 1), np.float32), BOXES)
 
 
 def test_what_folding_leaves_alone_is_not_kept(variables, store, folds):

@@ -8,5 +8,5 @@ from litemedsam_jax.inference.predictor import LiteMedSAM
 from tests.support.fake_engine import FakeEngine
 
 if __name__ == "__main__":
-    LiteMedSAM.from_pretrained = lambda *_: LiteMedSAM(FakeEngine(record=False))  # type: ignore[method-assign]
+    LiteMedSAM.from_pretrained = lambda *_, **__: LiteMedSAM(FakeEngine(record=False))  # type: ignore[method-assign]
     run_process("segment")

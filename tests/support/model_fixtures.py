@@ -34,7 +34,7 @@ def fake_engine() -> FakeEngine:
 def with_fake_engine(monkeypatch, fake_engine) -> FakeEngine:
     """Makes whole batches run on the fake engine."""
     monkeypatch.setattr(
-        LiteMedSAM, "from_pretrained", classmethod(lambda cls, *_: cls(fake_engine))
+        LiteMedSAM, "from_pretrained", classmethod(lambda cls, *_, **__: cls(fake_engine))
     )
     return fake_engine
 

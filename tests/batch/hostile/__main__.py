@@ -15,7 +15,7 @@ def main(inputs: str, outputs: str, prompts: str) -> None:
     from litemedsam_jax.inference.predictor import LiteMedSAM
     from tests.support.fake_engine import FakeEngine
 
-    LiteMedSAM.from_pretrained = lambda *_: LiteMedSAM(FakeEngine(record=False))  # type: ignore[method-assign]
+    LiteMedSAM.from_pretrained = lambda *_, **__: LiteMedSAM(FakeEngine(record=False))  # type: ignore[method-assign]
     lines: list[str] = []
     options = BatchOptions(Path(inputs), Path(outputs), Path("none"), prompts)
     summary = segment_folder(options, lines.append)
