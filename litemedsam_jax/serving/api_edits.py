@@ -100,12 +100,13 @@ async def load_mask(context: Context, request: Request) -> Response:
     path = context.workspace.mask(parse(MaskRequest, await request.body()).mask)
 
     def step() -> dict[int, Region]:
-        voxels = read_labels_for(session.image, path)
         number = session.editor.next_number()
         try:
+            voxels = read_labels_for(session.image, path)
             return session.editor.do(*loading.loaded(session.document, number, voxels))
         except ValueError as error:
-            raise ValueError(f"{path.name}: {error}") from error
+            reason = str(error).removeprefix(f"{path}: ")
+            raise ValueError(f"{path.name}: {reason}") from error
 
     return await context.edit(session, step)
 

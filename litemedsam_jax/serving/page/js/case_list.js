@@ -22,6 +22,10 @@ export async function open(id) {
   show();
 }
 
+// A name that breaks after its words.
+export const breakable = (name) =>
+  name.split(/(?<=[_.\-])/).flatMap((part) => [part, document.createElement("wbr")]);
+
 // Names and messages are text, never markup.
 function cover(text, kind = "") {
   welcome.hidden = false;
@@ -54,7 +58,7 @@ function show() {
     [dot.textContent, item.title] = MARKS[state];
     const name = document.createElement("span");
     name.className = "name";
-    name.append(...entry.name.split(/(?<=[_.\-])/).flatMap((part) => [part, document.createElement("wbr")]));
+    name.append(...breakable(entry.name));
     item.append(dot, name);
     item.addEventListener("click", () => open(entry.id));
     item.addEventListener("keydown", (event) => event.key === "Enter" && open(entry.id));

@@ -2,7 +2,7 @@
 
 import { fold, step } from "./case_list.js";
 import { openHelp } from "./help.js";
-import { addLabel, chooseLabel, rename, toggle } from "./label_panel.js";
+import { addLabel, chooseLabel, rename, stepLabel, toggle } from "./label_panel.js";
 import { toggleDiameters } from "./measurements.js";
 import { propagate, stopPropagating } from "./propagation.js";
 import { change, redo, save, showVoxel, undo } from "./session.js";
@@ -12,6 +12,7 @@ import { boxByKeys, moveByKeys, nextBox } from "./box_keys.js";
 import { currentTool, focusPane, mainPane, scroll, setSpace } from "./stage.js";
 import { canEdit, emit, layerOf, store } from "./store.js";
 import { TOOLS, choose } from "./toolbar.js";
+import { toSlice } from "./view.js";
 import { setWindow } from "./window_panel.js";
 
 const zoom = (factor) => {
@@ -46,6 +47,12 @@ function cancel() {
   if (stopPropagating()) return;
   store.selected = null;
   emit("selected");
+}
+
+function labelUnderMouse() {
+  const pane = focusPane();
+  const { u, v } = toSlice(pane.plane.axis, store.position);
+  chooseLabel(pane.labels.at(u, v));
 }
 
 function resize(steps) {
@@ -96,6 +103,9 @@ export const KEYS = [
     ["P", "previous case", () => step(-1)],
     ["C", "fold the list of cases", fold],
     ...Array.from({ length: 9 }, (_, k) => [`${k + 1}`, k ? "" : "1 … 9: draw with this label", () => chooseLabel(store.labels[k]?.value)]),
+    ["J", "next label", () => stepLabel(1)],
+    ["U", "previous label", () => stepLabel(-1)],
+    ["O", "the label under the mouse", labelUnderMouse],
     ["A", "add a label", addLabel],
     ["R", "rename the label", rename],
     ["L", "lock or unlock the label", () => toggle("locked")],

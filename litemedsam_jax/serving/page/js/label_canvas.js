@@ -31,6 +31,8 @@ export class LabelCanvas {
     this.paint(join(this.covered, this.tried));
   }
 
+  at(x, y) { return this.shown[y * this.columns + x]; }
+
   // What the server keeps; ends what was tried.
   keep(patch) {
     const before = join(this.covered, this.tried);

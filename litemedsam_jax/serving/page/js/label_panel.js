@@ -20,6 +20,11 @@ export function chooseLabel(value) {
   emit("labels");
 }
 
+export function stepLabel(by) {
+  const at = store.labels.findIndex((label) => label.value === store.label);
+  chooseLabel(store.labels[at + by]?.value);
+}
+
 export async function addLabel() {
   if (!canEdit()) return;
   const state = await change((id) => api.putLabel(id, {}));
@@ -96,7 +101,9 @@ function row(label, index) {
 function show() {
   const typing = list.contains(document.activeElement) && document.activeElement.type === "text";
   addButton.disabled = !canEdit();
-  if (!typing) list.replaceChildren(...store.labels.map(row));
+  if (typing) return;
+  list.replaceChildren(...store.labels.map(row));
+  list.querySelector(".active")?.scrollIntoView({ block: "nearest" });
 }
 
 function showMeasurements() {

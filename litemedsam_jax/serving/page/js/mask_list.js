@@ -1,6 +1,7 @@
 // Mask files that belong to no case by their name: a click loads one into the case that is open.
 
 import { api } from "./api.js";
+import { breakable } from "./case_list.js";
 import { change } from "./session.js";
 import { say } from "./status.js";
 import { canEdit, on, store } from "./store.js";
@@ -21,7 +22,7 @@ function show() {
   list.replaceChildren(...masks.map((name, number) => {
     const item = document.createElement("li");
     item.tabIndex = 0;
-    item.textContent = name;
+    item.append(...breakable(name));
     item.title = "Named as a mask, but not as that of one image: load it into the open case";
     item.addEventListener("click", () => load(number));
     item.addEventListener("keydown", (event) => event.key === "Enter" && load(number));

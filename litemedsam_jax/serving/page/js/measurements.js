@@ -39,6 +39,7 @@ async function measure() {
   if (id === undefined || store.propagating?.case === id) return;
   if (measuring) { later(); return; }
   measuring = true;
+  button.textContent = store.diameters ? "Measuring …" : "Diameters";
   try {
     const [volumes, lines] = await Promise.all([api.measurements(id), store.diameters ? api.diameters(id) : null]);
     if (store.case?.id !== id) return;
@@ -47,6 +48,7 @@ async function measure() {
     emit("measured");
   } catch { /* the next change asks again */ } finally {
     measuring = false;
+    button.textContent = "Diameters";
   }
 }
 
