@@ -41,6 +41,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "segment": Command("segment", "segment images and volumes inside boxes", _SEGMENTING),
     "annotate": Command("annotate", "a page on which the mask follows the box", _SERVING),
+    "serve": Command("serve", "3D Slicer and napari segment with LiteMedSAM", _SERVING),
     "doctor": Command("doctor", "versions, processor, weights, folders: for bug reports"),
     "compile": Command("compile", "compile ahead of time, for quick starts"),
     "weights": Command("weights", "get the published weights"),
@@ -64,7 +65,7 @@ COMMANDS = {
 _OPTIONAL = {
     "'litemedsam-jax[tools]'": "PIL SimpleITK cc3d highdicom matplotlib pydicom scipy "
     "surface_distance",
-    "'litemedsam-jax[serve]'": "starlette uvicorn",
+    "'litemedsam-jax[serve]'": "blosc2 starlette uvicorn",
     "'litemedsam-jax[train]'": "array_record grain optax orbax tensorboardX tqdm",
     "torch": "torch",
 }

@@ -70,6 +70,7 @@ CONFINED = {
     "grain": {"training"},
     "starlette": {"serving"},
     "uvicorn": {"serving"},
+    "blosc2": {"serving/remote/wire.py"},
     "matplotlib": {"evaluation", "training"},
 }
 

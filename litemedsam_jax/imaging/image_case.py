@@ -13,7 +13,12 @@ from litemedsam_jax.imaging import box_source, file_kinds
 from litemedsam_jax.imaging.case import Case, make_case
 from litemedsam_jax.imaging.errors import CaseError
 from litemedsam_jax.imaging.geometry import Geometry
-from litemedsam_jax.imaging.intensity import FILL_NAN_ADVICE, IntensityOptions, to_uint8
+from litemedsam_jax.imaging.intensity import (
+    FILL_NAN_ADVICE,
+    IntensityOptions,
+    guess_modality,
+    to_uint8,
+)
 from litemedsam_jax.imaging.slice_prompt import SlicePrompt
 
 if TYPE_CHECKING:
@@ -282,14 +287,7 @@ def grey_levels(
 def guess_intensity(
     volume: "Volume", options: IntensityOptions
 ) -> tuple[IntensityOptions, tuple[str, ...]]:
-    """By the file's word; where it has none: CT holds air at -1000, nothing else reaches there."""
-    if volume.modality is not None and volume.modality not in ("OT", "SC", "SEG"):
-        modality, why = volume.modality, f"its file says {volume.modality}"
-    else:
-        low = float(np.nanmin(volume.array)) if volume.array.size else 0.0
-        modality, why = "CT" if low <= -500 else "other", f"values from {low:g}"
-    used = "no CT, 0.5 to 99.5 percentiles"
-    if modality == "CT":
-        used = f"CT, window {options.level:g}/{options.width:g}"
-    note = f"{why}: taken as {used} (--modality says otherwise)"
-    return replace(options, modality=modality), (note,)
+    """The window of a volume: by its file's word, where it has none by its values."""
+    said = volume.modality if volume.modality not in ("OT", "SC", "SEG") else None
+    options, note = guess_modality(volume.array, options, said)
+    return options, (note,)

@@ -1,7 +1,7 @@
 """From a scanner's values to the 0-255 that the network was trained on."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -45,6 +45,30 @@ class IntensityOptions:
     def windowed(self) -> bool:
         """Whether values are Hounsfield units."""
         return self.modality.strip().upper() == "CT"
+
+
+def guess_modality(
+    array: np.ndarray, options: IntensityOptions, said: str | None = None
+) -> tuple[IntensityOptions, str]:
+    """The options with the modality of an image, and why, for people.
+
+    Args:
+        array: Of any shape.
+        options: How, but for the modality.
+        said: What the image's source says; None: CT holds air at -1000 HU, nothing else reaches
+            there.
+    """
+    if said is not None:
+        modality, why = said, f"its file says {said}"
+    else:
+        low = float(np.nanmin(array)) if array.size else 0.0
+        modality, why = "CT" if low <= -500 else "other", f"values from {low:g}"
+    used = "no CT, 0.5 to 99.5 percentiles"
+    if modality == "CT":
+        used = f"CT, window {options.level:g}/{options.width:g}"
+    return replace(
+        options, modality=modality
+    ), f"{why}: taken as {used} (--modality says otherwise)"
 
 
 def to_uint8(array: np.ndarray, options: IntensityOptions, advice: str = "") -> np.ndarray:

@@ -2,33 +2,34 @@
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from litemedsam_jax.inference.encoded_image import EncodedImage
+# An `EncodedImage`, or an embedding alone.
+Encoded = TypeVar("Encoded")
 
 
-class EmbeddingCache:
+class EmbeddingCache(Generic[Encoded]):
     """Encoded slices by key. Used by one thread, the model's."""
 
     def __init__(self, max_bytes: int):
         self._max_bytes = max_bytes
-        self._entries: OrderedDict[Hashable, EncodedImage] = OrderedDict()
+        self._entries: OrderedDict[Hashable, Encoded] = OrderedDict()
         self.bytes = 0
 
     def __contains__(self, key: Hashable) -> bool:
         """Whether a slice is encoded; any thread may ask."""
         return key in self._entries
 
-    def get(self, key: Hashable) -> EncodedImage | None:
+    def get(self, key: Hashable) -> Encoded | None:
         """The encoded slice, or None."""
         image = self._entries.get(key)
         if image is not None:
             self._entries.move_to_end(key)
         return image
 
-    def put(self, key: Hashable, image: EncodedImage) -> None:
+    def put(self, key: Hashable, image: Encoded) -> None:
         """Keeps an encoded slice, and gives up others until all fit; the newest always stays."""
         if key not in self._entries:
             self.bytes += _size(image)
@@ -44,6 +45,6 @@ class EmbeddingCache:
             self.bytes -= _size(self._entries.pop(key))
 
 
-def _size(image: EncodedImage) -> int:
-    embedding: Any = image.embedding
+def _size(image: Any) -> int:
+    embedding = getattr(image, "embedding", image)
     return int(np.prod(getattr(embedding, "shape", (0,)))) * 4

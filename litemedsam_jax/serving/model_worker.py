@@ -27,8 +27,9 @@ class ModelUnavailable(RuntimeError):
 class _Job:
     """A queued call; `take` is true for the first who asks: to run it, or to drop it."""
 
-    def __init__(self, run: Callable[[LiteMedSAM], Any]):
-        self.run, self.future, self._taken = run, Future[Any](), False
+    def __init__(self, run: Callable[[LiteMedSAM], Any], latest_of: Hashable = None):
+        self.run, self.latest_of = run, latest_of
+        self.future, self._taken = Future[Any](), False
 
     def take(self) -> bool:
         first, self._taken = not self._taken, True
@@ -43,7 +44,17 @@ class ModelWorker:
         message: What a user should know of it.
     """
 
-    def __init__(self, load: Callable[[], LiteMedSAM], on_change: Callable[[], None]):
+    def __init__(
+        self,
+        load: Callable[[], LiteMedSAM],
+        on_change: Callable[[], None],
+        command: str = "litemedsam annotate",
+    ):
+        """Takes what loads the model, and whom to tell when that has ended; `command`: in messages.
+
+        Nothing runs before `start`.
+        """
+        self._command = command
         self.state, self.message = "loading", "loading the model"
         self._load, self._on_change = load, on_change
         self._jobs: queue.PriorityQueue[tuple[int, int, Any]] = queue.PriorityQueue()
@@ -84,7 +95,7 @@ class ModelWorker:
             latest_of: Of the jobs with this key that still wait, only the newest is run; the
                 others' futures raise `Superseded`.
         """
-        work: _Job = _Job(job)
+        work = _Job(job, latest_of)
         with self._lock:
             if latest_of is not None:
                 older = self._latest.get(latest_of)
@@ -100,20 +111,26 @@ class ModelWorker:
             _, _, work = self._jobs.get()
             if work is None:
                 return
-            with self._lock:
-                if not work.take():
-                    continue  # superseded, and its waiter knows
-                self._current = work
-            with suppress(InvalidStateError):  # nobody waits any more
-                try:
-                    if self._model is None:
-                        raise ModelUnavailable(self.message)
-                    work.future.set_result(work.run(self._model))
-                except InvalidStateError:
-                    raise
-                except Exception as error:  # the waiter's to report; the thread goes on
-                    work.future.set_exception(error)
-            self._current = None
+            self._do(work)
+            del work  # what it refers to, such as an image, may be long gone elsewhere
+
+    def _do(self, work: _Job) -> None:
+        with self._lock:
+            if self._latest.get(work.latest_of) is work:
+                del self._latest[work.latest_of]
+            if not work.take():
+                return  # superseded, and its waiter knows
+            self._current = work
+        with suppress(InvalidStateError):  # nobody waits any more
+            try:
+                if self._model is None:
+                    raise ModelUnavailable(self.message)
+                work.future.set_result(work.run(self._model))
+            except InvalidStateError:
+                raise
+            except Exception as error:  # the waiter's to report; the thread goes on
+                work.future.set_exception(error)
+        self._current = None
 
     def _open(self) -> None:
         try:
@@ -121,5 +138,5 @@ class ModelWorker:
             self.state, self.message = "ready", "model ready"
         except Exception as error:  # whatever it is, images can be looked at and painted
             self.state, self.message = "missing", str(error)
-            print(f"litemedsam annotate: without a model: {error}", file=sys.stderr)
+            print(f"{self._command}: without a model: {error}", file=sys.stderr)
         self._on_change()

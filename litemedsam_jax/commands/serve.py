@@ -1,0 +1,144 @@
+"""`litemedsam serve`: 3D Slicer, napari and MITK segment with LiteMedSAM."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from litemedsam_jax.commands.arguments import refuse
+from litemedsam_jax.weights import default_weights
+
+if TYPE_CHECKING:
+    from litemedsam_jax.serving.remote.server import Options
+
+DESCRIPTION = """\
+Serves LiteMedSAM to 3D Slicer (SlicerNNInteractive, Remote), napari (napari-nninteractive) and
+MITK: it speaks the nnInteractive remote protocol, on this machine's CPU.
+
+  litemedsam serve                  then enter http://127.0.0.1:1527 as the server's URL there
+
+A box drawn on one slice becomes the mask of its object through the volume; with the program's
+Auto-zoom off, of that slice alone. docs/slicer.md and docs/napari.md show the rest. Only this
+machine's programs reach it, unless --host and --api-key say otherwise.
+
+Exit status: 0 ended by the user; 2 nothing could start.
+"""
+_KEY_VARIABLE = "NN_INTERACTIVE_API_KEY"  # the clients read the same one
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", help="an address of this machine; others need --api-key")
+    add("--port", type=int, default=1527, help="default: %(default)s")
+    add(
+        "--api-key",
+        metavar="KEY",
+        help="what clients must send; 16 characters or more (default: the environment's "
+        f"{_KEY_VARIABLE}, else none)",
+    )
+    add(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help=f"weights: .safetensors, or PyTorch's .pth (default: {default_weights.DESCRIPTION})",
+    )
+    add("--modality", default="auto", metavar="NAME",
+        help="CT is windowed, others clipped to percentiles (default: guessed for each image from "
+        "its values)")  # fmt: skip
+    add("--window", type=float, nargs=2, default=(40.0, 400.0), metavar=("LEVEL", "WIDTH"),
+        help="of CT, in HU (default: 40 400)")  # fmt: skip
+    add("--fill-nan", type=float, metavar="VALUE", help="stands for NaN and infinities in images")
+    add("--strategy", default="reference", metavar="NAME",
+        help="of boxes in three dimensions, as for `segment` (default: %(default)s)")  # fmt: skip
+    add("--no-autozoom", action="store_true",
+        help="a box on one slice is for that slice, where programs do not say")  # fmt: skip
+    add("--max-sessions", type=int, default=4, metavar="N", help="default: %(default)s")
+    add("--idle-timeout-seconds", type=float, default=3600, metavar="S",
+        help="after which an unused session is ended (default: %(default)g)")  # fmt: skip
+    add("--liveness-timeout-seconds", type=float, default=60, metavar="S",
+        help="after which the session of a program that is silent is ended "
+        "(default: %(default)g)")  # fmt: skip
+    add("--answer-seconds", type=float, default=45, metavar="S",
+        help="after which a mask is answered as far as it is; programs wait for 60 "
+        "(default: %(default)g)")  # fmt: skip
+    add("--memory", type=float, default=4, metavar="GIB",
+        help="that images of all sessions may take (default: %(default)g)")  # fmt: skip
+    add("--cache", type=float, default=0.5, metavar="GIB",
+        help="of encoded slices, 4 MiB each (default: %(default)g)")  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serves until it is interrupted; returns the exit status."""
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # spares JAX the search for accelerators
+    from litemedsam_jax.process import keep_memory
+    from litemedsam_jax.serving.remote import server
+
+    try:
+        options = _options(args)
+        listening = server.listen(args.host, args.port)
+    except OSError as error:
+        named = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        return refuse("serve", ValueError(named))
+    except ValueError as error:
+        return refuse("serve", error)
+    keep_memory()
+    try:
+        model = server.open_model(args.weights, options.cache_bytes)
+    except (OSError, ValueError) as error:
+        listening.close()
+        return refuse("serve", error)
+    host = f"[{args.host}]" if ":" in args.host else args.host
+    options.log(f"serving http://{host}:{listening.getsockname()[1]} (Ctrl-C ends)")
+    server.serve(model, options, listening)
+    return 0
+
+
+def _options(args: argparse.Namespace) -> "Options":
+    """What was asked for; raises ValueError."""
+    from litemedsam_jax.imaging.intensity import IntensityOptions
+    from litemedsam_jax.inference.strategies import parse
+    from litemedsam_jax.serving.remote.server import Options
+
+    counts = ("max_sessions", "idle_timeout_seconds", "liveness_timeout_seconds", "answer_seconds",
+              "memory", "cache")  # fmt: skip
+    for name in counts:
+        if not getattr(args, name) > 0:
+            raise ValueError(f"--{name.replace('_', '-')} must be more than 0")
+    level, width = args.window
+    return Options(
+        key=_key(args.host, args.api_key or os.environ.get(_KEY_VARIABLE) or None),
+        host=args.host,
+        most_sessions=args.max_sessions,
+        idle_seconds=args.idle_timeout_seconds,
+        liveness_seconds=args.liveness_timeout_seconds,
+        memory_bytes=int(args.memory * (1 << 30)),
+        cache_bytes=int(args.cache * (1 << 30)),
+        answer_seconds=args.answer_seconds,
+        strategy=parse(args.strategy),
+        intensity=IntensityOptions(args.modality, level, width, fill_nan=args.fill_nan),
+        autozoom=not args.no_autozoom,
+        log=_log,
+    )
+
+
+def _key(host: str, key: str | None) -> str | None:
+    """The key that clients must send; raises ValueError where the server would be too open."""
+    import ipaddress
+
+    if key is not None and (len(key) < 16 or not key.isascii() or not key.isprintable()):
+        raise ValueError("--api-key must be 16 printable ASCII characters or more")
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        raise ValueError(f"--host {host}: expected an IP address of this machine") from None
+    if not address.is_loopback and key is None:
+        raise ValueError(
+            f"--host {host} is reached by other machines: say --api-key, and note that the "
+            "connection is not encrypted"
+        )
+    return key
+
+
+def _log(line: str) -> None:
+    print(line, flush=True)
