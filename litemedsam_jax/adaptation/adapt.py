@@ -1,29 +1,32 @@
 """From labelled cases to weights that segment their kind better, without forgetting the rest."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from litemedsam_jax.adaptation.cases import LabelledCase, catalog_of, volume_boxes
+from litemedsam_jax.adaptation.anchors import Anchor, AnchoredSample, make_anchors
+from litemedsam_jax.adaptation.cases import LabelledCase, catalog_of
+from litemedsam_jax.adaptation.folds import Estimate, estimate, split_folds
+from litemedsam_jax.adaptation.prompts import use_boxes
 from litemedsam_jax.adaptation.scoring import CachedEngine, dsc_of_cases, mean
-from litemedsam_jax.training import devices, finetune
-from litemedsam_jax.training.catalog import DataError, split_by_case
+from litemedsam_jax.training import devices, finetune, steps
 from litemedsam_jax.training.config import TrainingConfig
 from litemedsam_jax.training.decoding import Decoder, decoder_variables
 from litemedsam_jax.training.embedding_files import EmbeddingFiles, Encode
-from litemedsam_jax.training.loop import Outcome
 from litemedsam_jax.training.samples import FinetuneSample
 from litemedsam_jax.training.setup import TrainingTask, run_training
-from litemedsam_jax.training.steps import TrainState
 from litemedsam_jax.weights.load import load_model
 from litemedsam_jax.weights.tree import flatten, unflatten
 
-LARGEST_LOSS = 0.005  # of the anchor's mean DSC: half a point
-BLENDS = (1.0, 0.75, 0.5, 0.25, 0.1)  # shares of what was learned, the rest is the start's
-_FINEST_GAIN = 1e-3  # of the mean DSC: less is not told from chance
+LARGEST_LOSS = 0.005  # of the anchors' mean DSC: half a point
+BLENDS = (1.0, 0.75, 0.5, 0.25)  # shares of what was learned, the rest is the start's
+SLICES_SEEN = 2.0  # times that each slice with an object comes in training, on average
+FEWEST_STEPS, MOST_STEPS, STEPS_OF = 40, 100, 20
+Scores = dict[str, float]  # case -> DSC
 
 
 @dataclass(frozen=True)
@@ -48,146 +51,193 @@ class Adaptation:
     """What came of it.
 
     Attributes:
-        outcome: how training ended.
         blend: share of what was learned in the result; 0: the start is better.
         variables: nested, of the whole model; the start's where blend is 0.
-        before: DSC of each validation case with the start.
-        after: the same with the result.
+        estimate: what held-out cases say.
+        blends: share -> mean DSC of the held-out cases.
         anchor_before: DSC of each case that must not become worse; empty: none was given.
-        anchor_after: the same with the result.
+        anchor_after: share -> the same with the result, of each share that was tried.
     """
 
-    outcome: Outcome
     blend: float
     variables: dict[str, Any]
-    before: dict[str, float]
-    after: dict[str, float]
-    anchor_before: dict[str, float]
-    anchor_after: dict[str, float]
+    estimate: Estimate
+    blends: dict[float, float]
+    anchor_before: Scores
+    anchor_after: dict[float, Scores]
 
 
-def split_cases(
-    cases: Sequence[LabelledCase], fraction: float, seed: int
-) -> tuple[list[LabelledCase], list[LabelledCase]]:
-    """Training and validation cases: a fraction of each modality, at least one where it has two.
+class Stopped(Exception):
+    """SIGTERM came while it trained."""
+
+
+class Adapter:
+    """Learns from cases: folds for the estimate, all of them for the result."""
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        start: Start,
+        anchor_cases: Sequence[LabelledCase],
+        strategy: str,
+    ):
+        """Puts the parts together.
+
+        Args:
+            config: of a run with a frozen encoder; its work folder gets a folder for each training.
+            start: weights and their encoder.
+            anchor_cases: of other kinds, which may lose half a point at most.
+            strategy: with which held-out cases are segmented: that of later use.
+        """
+        self._config, self._start, self._strategy = config, start, strategy
+        self._anchor_cases = anchor_cases
+        self._decoder = Decoder(config.model)
+        self._size = config.model.image_encoder.image_size
+        self._steps: dict[str, devices.DeviceFunction] = {}  # compiled once for all folds
+
+    @property
+    def start(self) -> dict[str, Any]:
+        """The variables that it starts from."""
+        return self._start.variables
+
+    def scores(self, variables: dict[str, Any], cases: Sequence[LabelledCase]) -> Scores:
+        """DSC of cases, segmented with the strategy from the boxes of their labels."""
+        start = self._start
+        engine = CachedEngine(
+            start.encode, start.embeddings, self._decoder, decoder_variables(variables)
+        )
+        return dsc_of_cases(engine, cases, self._strategy)
+
+    def held_out_scores(
+        self, cases: Sequence[LabelledCase], folds: int
+    ) -> dict[str, dict[float, float]]:
+        """Case -> share -> DSC with a decoder that learned from other cases.
+
+        Raises:
+            DataError: unusable data.
+            Stopped: SIGTERM.
+        """
+        split = split_folds(cases, folds, self._config.data.seed)
+        found: dict[str, dict[float, float]] = {case.name: {} for case in cases}
+        for number, (training, held) in enumerate(split, start=1):
+            names = ", ".join(case.name for case in held)
+            devices.say(f"fold {number} of {len(split)}, held out: {names}")
+            end = self.learn(training, f"fold_{number}")
+            for share in (0.0, *BLENDS):
+                variables = blended(self._start.variables, end, share)
+                for name, dsc in self.scores(variables, held).items():
+                    found[name][share] = dsc
+        return {name: found[name] for name in sorted(found)}
+
+    def learn(self, cases: Sequence[LabelledCase], name: str) -> dict[str, Any]:
+        """Trains prompt encoder and mask decoder on cases and anchors; all of what was learned.
+
+        Args:
+            cases: to learn from.
+            name: of the folder for this training.
+
+        Returns:
+            Nested variables of the whole model.
+        """
+        start, catalog = self._start, catalog_of(cases)
+        config = self._training_config(len(catalog), name)
+        finetune.fill_cache(start.embeddings, start.encode, config, catalog, None)
+        sample = FinetuneSample(config.data, self._size, start.embeddings, use_boxes(cases))
+        task = TrainingTask(
+            variables=start.variables,
+            counters=start.counters,
+            transform=AnchoredSample(sample, self._anchors(cases)),
+            loss=steps.anchored_loss,
+            prepare=lambda batch: batch,
+            validate=None,
+            output="learned.safetensors",
+            steps=self._steps,
+        )
+        # A run of a minute starts anew; what takes long, the embeddings, is kept.
+        shutil.rmtree(Path(config.work_dir), ignore_errors=True)
+        outcome = run_training(config, task, catalog, resume=False)
+        assert outcome is not None  # only a dry run has none
+        if outcome.reason == "stopped":
+            raise Stopped
+        return unflatten(load_model(Path(config.work_dir) / task.output).variables)
+
+    def within_bounds(
+        self, end: dict[str, Any], blend: float
+    ) -> tuple[float, dict[str, Any], Scores, dict[float, Scores]]:
+        """The largest share up to `blend` with which the anchors lose half a point at most.
+
+        Returns:
+            The share, its variables, the anchors' scores before, and after for each share tried.
+        """
+        start = self._start.variables
+        before = self.scores(start, self._anchor_cases)
+        after: dict[float, Scores] = {}
+        for share in (share for share in BLENDS if share <= blend):
+            variables = blended(start, end, share)
+            after[share] = self.scores(variables, self._anchor_cases)
+            if not before or mean(after[share]) >= mean(before) - LARGEST_LOSS:
+                return share, variables, before, after
+        return 0.0, start, before, after
+
+    def _training_config(self, slices: int, name: str) -> TrainingConfig:
+        config = replace(self._config, work_dir=str(Path(self._config.work_dir) / name))
+        if config.steps_per_epoch:
+            return config
+        wanted = SLICES_SEEN * slices / config.data.batch_size
+        wanted = STEPS_OF * round(wanted / STEPS_OF)  # few lengths: fewer programs to compile
+        return replace(config, steps_per_epoch=min(max(wanted, FEWEST_STEPS), MOST_STEPS))
+
+    def _anchors(self, cases: Sequence[LabelledCase]) -> list[Anchor]:
+        start = self._start
+        variables = decoder_variables(start.variables)
+        data = replace(self._config.data, flips=False)
+        others = catalog_of(self._anchor_cases) if self._anchor_cases else None
+        return make_anchors(
+            catalog_of(cases),
+            others,
+            FinetuneSample(data, self._size, start.embeddings, use_boxes(self._anchor_cases)),
+            start.encode,
+            start.embeddings,
+            lambda embedding, boxes: self._decoder(variables, embedding, boxes),
+            np.random.default_rng(data.seed),
+        )
+
+
+def expectation(adapter: Adapter, cases: Sequence[LabelledCase], folds: int) -> Adaptation:
+    """What held-out cases say of learning; its variables are the start's.
 
     Args:
-        cases: at least two.
-        fraction: held out.
-        seed: of the choice, by the cases' names.
-
-    Raises:
-        DataError: too few cases to hold one out.
-    """
-    if len({case.name for case in cases}) < 2:
-        raise DataError("learning needs two labelled cases at least: one to learn, one to validate")
-    try:
-        training, _ = split_by_case(catalog_of(cases), fraction, seed)
-    except DataError:  # a single case of each modality: then of all together
-        names = sorted(case.name for case in cases)
-        held = set(names[:: max(round(1 / max(fraction, 1e-9)), 2)][: len(names) - 1])
-    else:
-        held = {case.name for case in cases} - {entry.case for entry in training.entries}
-    return (
-        [case for case in cases if case.name not in held],
-        [case for case in cases if case.name in held],
-    )
-
-
-def adapt(
-    config: TrainingConfig,
-    start: Start,
-    training: Sequence[LabelledCase],
-    validation: Sequence[LabelledCase],
-    anchor: Sequence[LabelledCase],
-    *,
-    strategy: str,
-) -> Adaptation:
-    """Trains prompt encoder and mask decoder on cached embeddings, and blends with the start.
-
-    Args:
-        config: of a run with a frozen encoder.
-        start: weights and their encoder.
-        training: cases to learn from.
-        validation: other cases; the best step is the one that segments them best.
-        anchor: cases of other kinds, which may lose half a point at most.
-        strategy: with which validation segments: that of later use.
+        adapter: learns.
+        cases: to learn from.
+        folds: groups of cases that are held out in turn.
 
     Raises:
         DataError: unusable data.
-        CheckpointError: see `training.setup.run_training`.
         NotFiniteError: the loss or its gradient is not finite.
         SaveError: a checkpoint could not be written.
+        Stopped: SIGTERM.
     """
-    catalog = catalog_of(training)
-    devices.say(f"learning from {catalog.describe()}; validating on {len(validation)} cases")
-    finetune.fill_cache(start.embeddings, start.encode, config, catalog, None)
-    decoder = Decoder(config.model)
-
-    def scores(variables: dict[str, Any], cases: Sequence[LabelledCase]) -> dict[str, float]:
-        engine = CachedEngine(start.encode, start.embeddings, decoder, decoder_variables(variables))
-        return dsc_of_cases(engine, cases, strategy)
-
-    def validate(state: TrainState, epoch: int) -> dict[str, float]:
-        del epoch
-        dsc = mean(scores(state.variables(), validation))
-        return {"dsc": dsc, "score": dsc}
-
-    size = config.model.image_encoder.image_size
-    task = TrainingTask(
-        variables=start.variables,
-        counters=start.counters,
-        transform=FinetuneSample(config.data, size, start.embeddings, volume_boxes(training)),
-        loss=finetune.training_loss,
-        prepare=lambda batch: batch,
-        validate=validate,
-        output="best.safetensors",
-    )
-    outcome = run_training(config, task, catalog, resume=False)
-    assert outcome is not None  # only a dry run has none
-    if outcome.reason == "stopped":
-        return Adaptation(outcome, 0.0, start.variables, {}, {}, {}, {})
-    best = unflatten(load_model(Path(config.work_dir) / task.output).variables)
-    return choose_blend(
-        outcome,
-        start.variables,
-        best,
-        lambda variables: scores(variables, validation),
-        lambda variables: scores(variables, anchor),
-    )
+    scores = adapter.held_out_scores(cases, folds)
+    found = estimate(scores)
+    means = {share: mean({n: s[share] for n, s in scores.items()}) for share in (0.0, *BLENDS)}
+    blend = found.blend if mean(found.after) > mean(found.before) else 0.0
+    return Adaptation(blend, adapter.start, found, means, {}, {})
 
 
-def choose_blend(
-    outcome: Outcome,
-    start: dict[str, Any],
-    end: dict[str, Any],
-    of_validation: Callable[[dict[str, Any]], dict[str, float]],
-    of_anchor: Callable[[dict[str, Any]], dict[str, float]],
-) -> Adaptation:
-    """The blend of start and end that validates best, of those that cost other kinds nothing.
+def adapt(adapter: Adapter, cases: Sequence[LabelledCase], folds: int) -> Adaptation:
+    """Estimates by held-out cases; if that gains, learns from all within the anchors' bound.
 
-    Args:
-        outcome: of the training from start to end.
-        start: nested variables.
-        end: nested variables.
-        of_validation: variables -> DSC of each validation case.
-        of_anchor: variables -> DSC of each case that must not become worse; empty: there is none.
-
-    Returns:
-        The start itself, with blend 0, where no blend gains a tenth of a point or more.
+    Raises as `expectation` does.
     """
-    before, anchor_before = of_validation(start), of_anchor(start)
-    result = Adaptation(outcome, 0.0, start, before, before, anchor_before, anchor_before)
-    for share in BLENDS:
-        variables = blended(start, end, share)
-        after = of_validation(variables)
-        if mean(after) <= mean(result.after) + (0 if result.blend else _FINEST_GAIN):
-            continue
-        anchor_after = of_anchor(variables)
-        if anchor_before and mean(anchor_after) < mean(anchor_before) - LARGEST_LOSS:
-            continue
-        result = Adaptation(outcome, share, variables, before, after, anchor_before, anchor_after)
-    return result
+    found = expectation(adapter, cases, folds)
+    if not found.blend:
+        return found
+    devices.say(f"learning from all {len(cases)} cases")
+    end = adapter.learn(cases, "all")
+    blend, variables, before, after = adapter.within_bounds(end, found.blend)
+    return replace(
+        found, blend=blend, variables=variables, anchor_before=before, anchor_after=after
+    )
 
 
 def blended(start: dict[str, Any], end: dict[str, Any], share: float) -> dict[str, Any]:

@@ -74,16 +74,6 @@ def catalog_of(cases: Sequence[LabelledCase]) -> Catalog:
     return Catalog((source,), places, source.skipped)
 
 
-def volume_boxes(cases: Sequence[LabelledCase]) -> dict[tuple[str, int], np.ndarray]:
-    """(case, label) -> (4,) the box of a volume's whole object, as a slice sees it."""
-    return {
-        (case.name, int(label)): box[[0, 1, 3, 4]].astype(np.float64)
-        for case in cases
-        if case.is_volume
-        for label, box in zip(case.labels, case.boxes, strict=True)
-    }
-
-
 def _is_npz(path: Path) -> bool:
     return path.suffix.lower() == ".npz"
 

@@ -1,4 +1,4 @@
-"""What adapted weights carry with them: their validation scores, as a text in the metadata."""
+"""What is said of an adaptation: tables for people, and a text in the weights' metadata."""
 
 import json
 
@@ -13,32 +13,36 @@ def metadata_of(adaptation: Adaptation, strategy: str) -> dict[str, str]:
         "summary": summary(adaptation, strategy),
         "strategy": strategy,
         "blend": adaptation.blend,
-        "before": adaptation.before,
-        "after": adaptation.after,
+        "before": adaptation.estimate.before,
+        "after": adaptation.estimate.after,
         "anchor_before": adaptation.anchor_before,
-        "anchor_after": adaptation.anchor_after,
+        "anchor_after": adaptation.anchor_after.get(adaptation.blend, {}),
     }
     return {KEY: json.dumps(record)}
 
 
 def summary(adaptation: Adaptation, strategy: str) -> str:
     """One sentence: mean DSC before and after, of how many cases."""
+    before, after = adaptation.estimate.before, adaptation.estimate.after
     text = (
-        f"adapted weights: validation DSC {mean(adaptation.before):.3f} -> "
-        f"{mean(adaptation.after):.3f} ({len(adaptation.before)} cases, --strategy {strategy})"
+        f"adapted weights: DSC of held-out cases {mean(before):.3f} -> {mean(after):.3f} "
+        f"({len(before)} cases, --strategy {strategy})"
     )
-    if adaptation.anchor_before:
+    if kept := adaptation.anchor_after.get(adaptation.blend):
         text += (
-            f"; other kinds {mean(adaptation.anchor_before):.3f} -> "
-            f"{mean(adaptation.anchor_after):.3f} ({len(adaptation.anchor_before)} cases)"
+            f"; other kinds {mean(adaptation.anchor_before):.3f} -> {mean(kept):.3f} "
+            f"({len(kept)} cases)"
         )
     return text
 
 
 def table(adaptation: Adaptation) -> str:
-    """A line a case: DSC before, after, difference; validation first, then other kinds."""
-    rows = [("validation", adaptation.before, adaptation.after)]
-    rows.append(("other kinds", adaptation.anchor_before, adaptation.anchor_after))
+    """A line a case: DSC before, after, difference; held-out ones first, then other kinds."""
+    kept = adaptation.anchor_after.get(adaptation.blend, {})
+    rows = [
+        ("held out", adaptation.estimate.before, adaptation.estimate.after),
+        ("other kinds", adaptation.anchor_before if kept else {}, kept),
+    ]
     width = max(len(name) for _, scores, _ in rows for name in [*scores, "other kinds, mean"])
     lines = [f"{'DSC':<{width}}  before  after  change"]
     for title, before, after in rows:
@@ -48,4 +52,19 @@ def table(adaptation: Adaptation) -> str:
         both[f"{title}, mean"] = (mean(before), mean(after))
         for name, (old, new) in both.items():
             lines.append(f"{name:<{width}}   {old:.3f}  {new:.3f}  {new - old:+.3f}")
+    return "\n".join(lines)
+
+
+def blend_table(adaptation: Adaptation) -> str:
+    """A line for each share of what was learned: gain of held-out cases, loss of other kinds."""
+    before, start = mean(adaptation.anchor_before), adaptation.blends[0.0]
+    lines = ["share learned  held out  change  other kinds  change"]
+    for share, dsc in sorted(adaptation.blends.items()):
+        line = f"{share:13.2f}     {dsc:.3f}  {dsc - start:+.3f}"
+        kept = adaptation.anchor_after.get(share)
+        if kept:
+            line += f"        {mean(kept):.3f}  {mean(kept) - before:+.3f}"
+        elif share == 0 and adaptation.anchor_before:
+            line += f"        {before:.3f}  {0:+.3f}"
+        lines.append(line + ("  <- taken" if share == adaptation.blend else ""))
     return "\n".join(lines)

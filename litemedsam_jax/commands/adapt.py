@@ -1,7 +1,7 @@
 """`litemedsam adapt`: better masks on one's own kind of image, from a few labelled cases."""
 
 import argparse
-import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,8 @@ from litemedsam_jax.commands import training_command as shared
 from litemedsam_jax.commands.field_flags import add_flags, from_flags
 
 if TYPE_CHECKING:
-    from litemedsam_jax.adaptation.adapt import Adaptation
+    from litemedsam_jax.adaptation.adapt import Adaptation, Adapter
+    from litemedsam_jax.adaptation.cases import LabelledCase
     from litemedsam_jax.config import ModelConfig
     from litemedsam_jax.training.config import TrainingConfig
 
@@ -20,10 +21,13 @@ Learns from labelled cases: prompt encoder and mask decoder train, the image enc
   python infer.py --weights my.safetensors -i new_images --boxes boxes -o masks --strategy best
 
 Images are npz cases, NIfTI and other volumes, DICOM series or 2D images; a label map is named as
-its image. Some cases are held out; the result is what segments them best with --strategy, blended
-with the start so that other kinds of images (--anchor) lose half a point of DSC at most. Where
-nothing is gained no file is written. Every slice is encoded once: repeat the command and it goes on
-from the embeddings that are there.
+its image. Cases are held out in turn: what a decoder gains on cases that it did not learn from says
+whether learning pays, and how far to go. The result learns from all, holds on to what the weights
+knew, and is blended with them so that other kinds of images (--anchor) lose half a point of DSC at
+most. Where nothing is gained no file is written. Every slice is encoded once: repeat the command
+and it goes on from the embeddings that are there.
+
+  litemedsam adapt -i images -l labels --estimate      what is to be gained; writes no weights
 
 Exit status: 0 done; 1 an error, in one line, or nothing gained; 2 wrong arguments; 143 SIGTERM.
 """
@@ -33,29 +37,45 @@ DEFAULTS: dict[str, Any] = {
     "prompts": "use",
     "flips": False,
     "learning_rate": 1e-4,
-    "schedule": "constant",
+    "schedule": "cosine",
     "warmup_steps": 10,
     "freeze": ("encoder",),
-    "epochs": 10,
-    "steps_per_epoch": 20,
-    "early_stop": 3,
-    "val_fraction": 0.25,
+    "clip_norm": 1.0,
+    "epochs": 1,
 }
+FOLDS = 3
 # What of training's options can be changed here.
 _FLAGS = (
-    "val_fraction", "batch_size", "prompts", "flips", "seed", "learning_rate", "warmup_steps",
-    "epochs", "steps_per_epoch", "early_stop",
+    "batch_size", "prompts", "flips", "seed", "learning_rate", "warmup_steps", "steps_per_epoch",
+    "anchor_weight",
 )  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    from litemedsam_jax.training.config import DataConfig, OptimizerConfig, TrainingConfig
+    from litemedsam_jax.training.config import (
+        DataConfig,
+        LossConfig,
+        OptimizerConfig,
+        TrainingConfig,
+    )
 
     add = parser.add_argument
     add("-i", "--images", type=Path, required=True, metavar="DIR", help="images to learn from")
     add("-l", "--labels", type=Path, required=True, metavar="DIR", help="their label maps")
-    add("-o", "--output", type=Path, required=True, metavar="FILE", help="weights, .safetensors")
+    add("-o", "--output", type=Path, metavar="FILE", help="weights, .safetensors")
+    add(
+        "--estimate",
+        action="store_true",
+        help="hold out one case after the other, say what is gained, write no weights",
+    )
+    add(
+        "--folds",
+        type=int,
+        default=FOLDS,
+        metavar="N",
+        help=f"groups of cases that are held out in turn (default: {FOLDS})",
+    )
     add("--weights", type=Path, metavar="FILE", help="to start from (default: the published ones)")
     add(
         "--strategy",
@@ -85,7 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="most that they may take (default: 20)",
     )
     add("-device", "--device", metavar="NAME", help="cpu, gpu or tpu (default: the best there is)")
-    classes = (DataConfig, OptimizerConfig, TrainingConfig)
+    classes = (DataConfig, LossConfig, OptimizerConfig, TrainingConfig)
     add_flags(parser, "adapt", *classes, defaults=DEFAULTS, only=_FLAGS)
 
 
@@ -97,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _adapt(args: argparse.Namespace) -> int:
-    from litemedsam_jax.adaptation import adapt
+    from litemedsam_jax.adaptation.adapt import Adapter, Start, Stopped, adapt
     from litemedsam_jax.adaptation.cases import read_cases
     from litemedsam_jax.inference.strategies import parse
     from litemedsam_jax.training import finetune
@@ -110,24 +130,53 @@ def _adapt(args: argparse.Namespace) -> int:
     variables, model, counters = whole_model(args.weights, None, 0)
     finetune.check_trainable(model)
     config = _config(args, model)
-    fraction, seed = config.data.val_fraction, config.data.seed
-    training, validation = adapt.split_cases(cases, fraction, seed)
-    anchor = []
-    if (args.anchor / "imgs").is_dir() and (args.anchor / "gts").is_dir():
-        anchor = read_cases(args.anchor / "imgs", args.anchor / "gts", skip_unlabelled=True)
-    else:
-        say(f"note: {args.anchor} has no imgs/ and gts/ (--anchor): what other kinds lose is open")
     if args.embedding_cache is None:
         args.embedding_cache = Path(config.work_dir) / "embeddings"
     embeddings, encode = shared.open_cache(args, variables, model)
-    start = adapt.Start(variables, counters, encode, embeddings)
-    # A run of seconds to minutes starts anew; what takes long, the embeddings, is kept.
-    shutil.rmtree(Path(config.work_dir) / "checkpoints", ignore_errors=True)
-    adaptation = adapt.adapt(config, start, training, validation, anchor, strategy=args.strategy)
-    return _conclude(args, config, adaptation, counters)
+    start = Start(variables, counters, encode, embeddings)
+    adapter = Adapter(config, start, _anchor_cases(args), args.strategy)
+    try:
+        if args.estimate:
+            return _estimate(args, adapter, cases)
+        return _conclude(args, config, adapt(adapter, cases, args.folds), counters)
+    except Stopped:
+        say("stopped by SIGTERM; nothing was written, the embeddings stay for the next time")
+        return 143
+
+
+def _anchor_cases(args: argparse.Namespace) -> "list[LabelledCase]":
+    from litemedsam_jax.adaptation.cases import read_cases
+    from litemedsam_jax.training.devices import say
+
+    if (args.anchor / "imgs").is_dir() and (args.anchor / "gts").is_dir():
+        return read_cases(args.anchor / "imgs", args.anchor / "gts", skip_unlabelled=True)
+    say(
+        f"note: {args.anchor} has no imgs/ and gts/ (--anchor): only your own images, with boxes "
+        "elsewhere, keep what was known; what other kinds lose is not measured"
+    )
+    return []
+
+
+def _estimate(args: argparse.Namespace, adapter: "Adapter", cases: "Sequence[LabelledCase]") -> int:
+    from litemedsam_jax.adaptation import record
+    from litemedsam_jax.adaptation.adapt import expectation
+    from litemedsam_jax.training.devices import say
+
+    found = expectation(adapter, cases, len(cases))
+    print(record.blend_table(found))
+    print(record.table(found))
+    if not found.blend:
+        say("nothing gained on held-out cases: keep the weights you have, or label more cases")
+        return 1
+    say(f"{record.summary(found, args.strategy)}; to get them: the same with -o, no --estimate")
+    return 0
 
 
 def _check_output(args: argparse.Namespace) -> None:
+    if args.output is None:
+        if not args.estimate:
+            raise ValueError("-o FILE.safetensors is missing (only --estimate writes no weights)")
+        args.output = Path("adapt.safetensors")  # names the folder of embeddings and curves
     if args.output.suffix != ".safetensors":
         raise ValueError(f"-o {args.output}: expected a name that ends in .safetensors")
     if args.weights is not None and args.output.resolve() == args.weights.resolve():
@@ -135,7 +184,12 @@ def _check_output(args: argparse.Namespace) -> None:
 
 
 def _config(args: argparse.Namespace, model: "ModelConfig") -> "TrainingConfig":
-    from litemedsam_jax.training.config import DataConfig, OptimizerConfig, TrainingConfig
+    from litemedsam_jax.training.config import (
+        DataConfig,
+        LossConfig,
+        OptimizerConfig,
+        TrainingConfig,
+    )
 
     return from_flags(
         TrainingConfig,
@@ -146,6 +200,7 @@ def _config(args: argparse.Namespace, model: "ModelConfig") -> "TrainingConfig":
         work_dir=f"{args.output.with_suffix('')}.run",
         data=from_flags(DataConfig, args, defaults=DEFAULTS, sources=(str(args.images),)),
         optimizer=from_flags(OptimizerConfig, args, defaults=DEFAULTS),
+        loss=from_flags(LossConfig, args, defaults=DEFAULTS),
     )
 
 
@@ -159,15 +214,11 @@ def _conclude(
     from litemedsam_jax.training.devices import say
     from litemedsam_jax.weights import safetensors_file
 
-    if adaptation.outcome.reason == "stopped":
-        say("stopped by SIGTERM; nothing was written, the embeddings stay for the next time")
-        return 143
+    print(record.blend_table(adaptation))
     print(record.table(adaptation))
     if not adaptation.blend:
-        say(
-            "nothing gained on the held-out cases: keep the weights you have, or label more cases "
-            f"(curves: {config.work_dir}/curves.png)"
-        )
+        why = "other kinds would lose too much" if adaptation.anchor_after else "nothing gained"
+        say(f"{why}: keep the weights you have, or label more cases (curves: {config.work_dir})")
         return 1
     metadata = record.metadata_of(adaptation, args.strategy)
     variables = adaptation.variables

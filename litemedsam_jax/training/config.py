@@ -135,6 +135,10 @@ class LossConfig:
         1.0, "weight of the predicted IoU's error", "-iou_loss_weight", "--iou-loss-weight",
         group="loss", bounds=_COUNT, commands=_FINETUNE,
     )  # fmt: skip
+    anchor_weight: float = option(
+        10.0, "weight of anchors' divergence: what is held on to of the starting weights",
+        group="loss", bounds=_COUNT, commands=("adapt",),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

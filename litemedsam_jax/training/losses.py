@@ -6,6 +6,7 @@ logits, MSE of the predicted IoU) and `distill_single_gpu.py` (MSE of embeddings
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import xlogy
 
 from litemedsam_jax.training.config import LossConfig
 
@@ -51,14 +52,60 @@ def segmentation_loss(
         The total and its unweighted terms `dice`, `bce`, `iou`, all means over the batch.
     """
     logits, masks = logits.astype(jnp.float32), masks.astype(jnp.float32)
+    ones = jnp.ones(len(logits))
+    return _weighted(_segmentation_terms(logits, predicted_iou, masks), ones, config)
+
+
+def anchored_loss(
+    logits: Array,
+    predicted_iou: Array,
+    targets: Array,
+    target_iou: Array,
+    is_anchor: Array,
+    config: LossConfig,
+) -> tuple[Array, dict[str, Array]]:
+    """Stage 2 beside anchors, whose masks and predicted IoU are to stay what they were.
+
+    Args:
+        logits: (B, S, S).
+        predicted_iou: (B,).
+        targets: (B, S, S), true masks, or an anchor's probabilities.
+        target_iou: (B,), of anchors.
+        is_anchor: (B,), 0 or 1.
+        config: the terms' weights.
+
+    Returns:
+        The total and the unweighted terms of `segmentation_loss` and `anchor`, each a mean over the
+        samples that it is for.
+    """
+    logits, targets = logits.astype(jnp.float32), targets.astype(jnp.float32)
+    own = _segmentation_terms(logits, predicted_iou, targets)
+    total, terms = _weighted(own, 1 - is_anchor, config)
+    entropy = -(xlogy(targets, targets) + xlogy(1 - targets, 1 - targets)).mean((-2, -1))
+    iou_error = jnp.square(predicted_iou.astype(jnp.float32) - target_iou)
+    divergence = bce_loss(logits, targets) - entropy
+    kept = _mean_over(config.anchor_weight * divergence + config.iou * iou_error, is_anchor)
+    return total + kept, {**terms, "anchor": _mean_over(divergence, is_anchor)}
+
+
+def _segmentation_terms(logits: Array, predicted_iou: Array, masks: Array) -> dict[str, Array]:
     target = jax.lax.stop_gradient(actual_iou(logits, masks))
-    terms = {
-        "dice": dice_loss(logits, masks).mean(),
-        "bce": bce_loss(logits, masks).mean(),
-        "iou": jnp.square(predicted_iou.astype(jnp.float32) - target).mean(),
+    return {
+        "dice": dice_loss(logits, masks),
+        "bce": bce_loss(logits, masks),
+        "iou": jnp.square(predicted_iou.astype(jnp.float32) - target),
     }
-    total = config.dice * terms["dice"] + config.bce * terms["bce"] + config.iou * terms["iou"]
-    return total, terms
+
+
+def _weighted(
+    terms: dict[str, Array], counted: Array, config: LossConfig
+) -> tuple[Array, dict[str, Array]]:
+    means = {name: _mean_over(term, counted) for name, term in terms.items()}
+    return sum(getattr(config, name) * mean for name, mean in means.items()), means
+
+
+def _mean_over(values: Array, counted: Array) -> Array:
+    return (values * counted).sum() / jnp.maximum(counted.sum(), 1)
 
 
 def embedding_loss(student: Array, teacher: Array) -> Array:

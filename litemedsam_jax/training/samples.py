@@ -3,7 +3,7 @@
 Source: the reference's `NpyDataset` of `train_one_gpu.py` and of `distill_single_gpu.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from litemedsam_jax.imaging.input_frame import (
     resize_labels,
     to_input,
 )
+from litemedsam_jax.preparation.training_set import Entry
 from litemedsam_jax.training.catalog import Slice
 from litemedsam_jax.training.config import DataConfig
 
@@ -57,14 +58,14 @@ class FinetuneSample(grain.transforms.RandomMap):
         data: what is random.
         size: of the network's input, in pixels.
         embeddings: of a frozen encoder; they must be there for every flip.
-        volume_boxes: (case, label) -> (4,) the box of a volume's whole object in image pixels,
-            inclusive, for `prompts="use"`.
+        use_boxes: (case, label, position) -> (K, 4) boxes in image pixels, inclusive, with which
+            inference prompts for the label on that slice of a volume, for `prompts="use"`.
     """
 
     data: DataConfig
     size: int
     embeddings: ImageEmbeddings | None = None
-    volume_boxes: Mapping[tuple[str, int], np.ndarray] = field(default_factory=dict)
+    use_boxes: Mapping[tuple[str, int, int | None], np.ndarray] = field(default_factory=dict)
 
     def random_map(self, element: Slice, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """A sample of a slice: one of its labels, augmented."""
@@ -87,14 +88,15 @@ class FinetuneSample(grain.transforms.RandomMap):
         return {
             **seen,
             "mask": np.ascontiguousarray(mask),
-            "box": self._prompt(mask, (element.entry.case, label), frame, lr, ud, rng),
+            "box": self._prompt(mask, element.entry, label, frame, lr, ud, rng),
             "name": np.array(f"{element.entry.name} (label {label})"),
         }
 
     def _prompt(
         self,
         mask: np.ndarray,
-        key: tuple[str, int],
+        entry: Entry,
+        label: int,
         frame: Frame,
         lr: int,
         ud: int,
@@ -104,10 +106,9 @@ class FinetuneSample(grain.transforms.RandomMap):
             return jittered_box(mask, 0, rng)
         if self.data.prompts == "training":
             return jittered_box(mask, self.data.bbox_shift, rng)
-        whole = self.volume_boxes.get(key)
-        if whole is not None:
-            whole = flip_box(edges_to_input(whole[None], frame)[0], lr, ud, self.size)
-        return prompt_of_use(mask, whole, self.data.bbox_shift, rng)
+        boxes = self.use_boxes.get((entry.case, label, entry.position), np.zeros((0, 4)))
+        flipped = [flip_box(box, lr, ud, self.size) for box in edges_to_input(boxes, frame)]
+        return prompt_of_use(mask, flipped, self.data.bbox_shift, rng)
 
 
 @dataclass(frozen=True)
@@ -196,43 +197,46 @@ def flip_box(box: np.ndarray, lr: int, ud: int, size: int) -> np.ndarray:
 
 
 def prompt_of_use(
-    mask: np.ndarray, whole: np.ndarray | None, shift: int, rng: np.random.Generator
+    mask: np.ndarray, known: Sequence[np.ndarray], shift: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """A box as people and strategies prompt with, one of four kinds at random.
+    """A box as people and strategies prompt with, of one kind at random.
 
     Each side moved outwards by 0 ... `shift` pixels, as in training; loose, each side by up to a
-    quarter of the box's; moved aside by up to a seventh; a volume's whole box, which every slice is
-    prompted with by some strategies (without one: loose).
+    quarter of the box's; moved aside by up to a seventh; in every other sample a known one, where
+    there are any.
 
     Args:
         mask: (S, S), not empty.
-        whole: (4,) in the square, or None.
+        known: (4,) in the square each: what strategies prompt with on this slice.
         shift: pixels.
         rng: chooses.
 
     Returns:
         (4,) float32 x_min, y_min, x_max, y_max within the square.
     """
-    kind = rng.integers(4)
-    if kind == 0:
-        return jittered_box(mask, shift, rng)
-    if kind == 1 and whole is not None:
-        return np.clip(whole, 0, mask.shape[0] - 1).astype(np.float32)
+    kind = rng.integers(6 if known else 3)
+    if kind >= 3:
+        return _moved_outwards(known[int(rng.integers(len(known)))], shift, mask.shape[0], rng)
     box = jittered_box(mask, shift, rng)
+    if kind == 0:
+        return box
     sides = np.tile(box[2:] - box[:2] + 1, 2)
-    if kind == 3:
-        moved = np.tile(rng.uniform(-_ASIDE, _ASIDE, 2), 2) * sides
-    else:
+    if kind == 1:
         moved = rng.uniform(0, _LOOSE, 4) * sides * np.array([-1, -1, 1, 1])
+    else:
+        moved = np.tile(rng.uniform(-_ASIDE, _ASIDE, 2), 2) * sides
     return np.clip(box + moved, 0, mask.shape[0] - 1).astype(np.float32)
 
 
 def jittered_box(mask: np.ndarray, shift: int, rng: np.random.Generator) -> np.ndarray:
     """The box of a mask (S, S), x_min, y_min, x_max, y_max, each side moved outwards; float32."""
-    tight = tight_box(mask)
+    return _moved_outwards(tight_box(mask), shift, mask.shape[0], rng)
+
+
+def _moved_outwards(box: np.ndarray, shift: int, size: int, rng: np.random.Generator) -> np.ndarray:
     x_low, x_high, y_low, y_high = rng.integers(0, shift + 1, size=4)
-    grown = tight + np.array([-x_low, -y_low, x_high, y_high], np.float32)
-    return np.clip(grown, 0, mask.shape[0] - 1).astype(np.float32)
+    grown = box + np.array([-x_low, -y_low, x_high, y_high], np.float32)
+    return np.clip(grown, 0, size - 1).astype(np.float32)
 
 
 def tight_box(mask: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,7 @@ class TrainingTask:
         prepare: a batch as it comes from the pipeline -> one as the loss takes it.
         validate: (state, epoch) -> values, the score among them; None: no validation data.
         output: name of the weights file in the work folder.
+        steps: compiled already by runs that differ in data and folder alone; gets this run's.
     """
 
     variables: dict[str, Any]
@@ -60,6 +61,7 @@ class TrainingTask:
     prepare: Callable[[Any], Any]
     validate: Callable[[TrainState, int], dict[str, float]] | None
     output: str
+    steps: dict[str, devices.DeviceFunction] = field(default_factory=dict)
 
 
 def open_data(config: DataConfig, all_slices: bool = False) -> tuple[Catalog, Catalog | None]:
@@ -125,11 +127,14 @@ def run_training(
     per_epoch = config.steps_per_epoch or math.ceil(len(catalog) / samples)
     optimizer = make_optimizer(config, task.variables["params"], per_epoch)
     state = init_state(task.variables, optimizer, ema=bool(config.optimizer.ema_decay))
-    step = devices.DeviceFunction(
-        make_step(config, task.loss(config, devices.AXIS), optimizer, devices.AXIS),
-        mapped_output=False,
-        donate=True,
-    )
+    key = str((replace(config, work_dir=""), per_epoch))
+    if key not in task.steps:
+        task.steps[key] = devices.DeviceFunction(
+            make_step(config, task.loss(config, devices.AXIS), optimizer, devices.AXIS),
+            mapped_output=False,
+            donate=True,
+        )
+    step = task.steps[key]
     batches = partial(_batches, config, task, catalog, samples)
     if dry_run:
         with closing(batches(0)) as stream:

@@ -88,6 +88,33 @@ def finetune_loss(config: TrainingConfig, axis: str | None = None) -> LossFuncti
     return loss
 
 
+def anchored_loss(config: TrainingConfig, axis: str | None = None) -> LossFunction:
+    """Stage 2 on embeddings of a frozen encoder, with anchors among the samples.
+
+    Batches: embedding (B, G, G, C), box (B, 4), mask (B, S, S) uint8 from 0 to 255, iou (B,) and
+    anchor (B,); see `losses.anchored_loss`.
+    """
+    network = LiteMedSAMNetwork(config.model, execution(config, axis))
+
+    def loss(params, batch_stats, buffers, batch, train):
+        del train
+        variables = {"params": params, "batch_stats": batch_stats, "buffers": buffers}
+        embedding, boxes = batch["embedding"].astype(jnp.float32), batch["box"][:, None]
+        decoded: Any = network.apply(variables, embedding, boxes, method="decode")
+        logits, iou = decoded
+        total, terms = losses.anchored_loss(
+            logits[:, 0, 0],
+            iou[:, 0, 0],
+            batch["mask"].astype(jnp.float32) / 255,
+            batch["iou"],
+            batch["anchor"],
+            config.loss,
+        )
+        return total, (terms, batch_stats)
+
+    return loss
+
+
 def distill_loss(config: TrainingConfig, axis: str | None = None) -> LossFunction:
     """Stage 1. Batches: image (B, S, S, 3), the teacher's embedding (B, G, G, C)."""
     network = make_image_encoder(config.model, execution(config, axis))

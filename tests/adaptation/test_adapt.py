@@ -1,17 +1,23 @@
-"""Adaptation as a whole on a small decoder: splitting, training, blending, what is written."""
+"""Adaptation as a whole: learning and holding on with a small network, and what is decided."""
+
+import json
 
 import numpy as np
 import pytest
 
-from litemedsam_jax.adaptation import adapt as adaptation
+from litemedsam_jax.adaptation.adapt import Adapter, Start, adapt, blended
 from litemedsam_jax.adaptation.cases import LabelledCase
 from litemedsam_jax.config import tiny_for_tests
 from litemedsam_jax.imaging.boxes import boxes_of_labels
-from litemedsam_jax.training.catalog import DataError
-from litemedsam_jax.training.config import DataConfig, OptimizerConfig, TrainingConfig
+from litemedsam_jax.imaging.input_frame import Frame, edges_to_input, to_input
+from litemedsam_jax.training.config import DataConfig, LossConfig, OptimizerConfig, TrainingConfig
+from litemedsam_jax.training.decoding import Decoder, decoder_variables
 from litemedsam_jax.training.embedding_files import EmbeddingFiles
-from litemedsam_jax.training.loop import Outcome
-from tests.support.small_network import random_variables
+from litemedsam_jax.weights.tree import flatten
+from tests.support.small_network import random_variables, small_model
+
+MODEL = small_model()  # of 64x64 pixels
+FRAME = Frame(256, 256, 64)
 
 
 def disc_case(name: str, seed: int, bright: int = 200) -> LabelledCase:
@@ -19,89 +25,118 @@ def disc_case(name: str, seed: int, bright: int = 200) -> LabelledCase:
     rows, columns = np.mgrid[:256, :256]
     y, x = rng.integers(90, 160, 2)
     gts = ((rows - y) ** 2 + (columns - x) ** 2 < 45**2).astype(np.uint8)
-    image = (gts * bright + rng.integers(0, 40, gts.shape)).astype(np.uint8)
+    noise = rng.integers(0, 20, gts.shape)
+    image = (gts.astype(np.int64) * bright + noise + 35).astype(np.uint8)
     boxes, labels = boxes_of_labels(gts)
     return LabelledCase(name, name.split("_")[0], image, gts, None, boxes, labels)
 
 
 def encode(image: np.ndarray) -> np.ndarray:
-    """(256, 256, 3) -> (1, 64, 64, 32): brightness along a random direction."""
-    small = image[..., 0].reshape(64, 4, 64, 4).mean((1, 3))
-    direction = np.random.default_rng(0).normal(size=32)
-    return (small[..., None] * direction)[None]
+    """(64, 64, 3) -> (1, 16, 16, 16): brightness along a random direction."""
+    small = image[..., 0].reshape(16, 4, 16, 4).mean((1, 3))
+    return (small[..., None] * np.random.default_rng(0).normal(size=16))[None]
 
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
-    variables = random_variables(tiny_for_tests())
-    folder = tmp_path_factory.mktemp("embeddings")
-    files = EmbeddingFiles(folder, "a" * 64, (64, 64, 32), 1 << 30)
-    return adaptation.Start(variables, {}, encode, files)
+    files = EmbeddingFiles(tmp_path_factory.mktemp("embeddings"), "a" * 64, (16, 16, 16), 1 << 30)
+    return Start(random_variables(MODEL), {}, encode, files)
 
 
-def test_the_decoder_learns_and_the_encoder_stays(start, tmp_path):
+def adapter_of(start, folder, anchors=(), anchor_weight=10.0) -> Adapter:
     config = TrainingConfig(
         "finetune",
-        tiny_for_tests(),
+        MODEL,
         DataConfig(batch_size=4, workers=0, flips=False, prompts="use"),
-        OptimizerConfig(freeze=("encoder",), learning_rate=3e-3, schedule="constant"),
-        work_dir=str(tmp_path / "run"),
-        epochs=3,
-        steps_per_epoch=12,
+        OptimizerConfig(freeze=("encoder",), learning_rate=1e-2, schedule="cosine", warmup_steps=2),
+        LossConfig(anchor_weight=anchor_weight),
+        work_dir=str(folder),
+        epochs=1,
+        steps_per_epoch=30,
     )
-    training = [disc_case(f"US_{k}", k) for k in range(6)]
-    validation = [disc_case(f"US_{k}", k) for k in (10, 11)]
-    result = adaptation.adapt(config, start, training, validation, [], strategy="clean")
-    assert result.blend > 0
-    assert np.mean(list(result.after.values())) > np.mean(list(result.before.values())) + 0.05
-    encoders = [v["params"]["image_encoder"]["neck_0"]["kernel"] for v in
-                (start.variables, result.variables)]  # fmt: skip
-    np.testing.assert_array_equal(*encoders)
+    return Adapter(config, start, anchors, "clean")
+
+
+def test_the_decoder_learns_on_cached_embeddings_and_the_encoder_stays(start, tmp_path):
+    adapter = adapter_of(start, tmp_path)
+    end = adapter.learn([disc_case(f"US_{k}", k) for k in range(4)], "all")
+    lines = (tmp_path / "all" / "metrics.jsonl").read_text().splitlines()
+    losses = [json.loads(line)["dice"] for line in lines if "dice" in line]
+    assert losses[-1] < losses[0] - 0.02
+    before, after = flatten(start.variables["params"]), flatten(end["params"])
+    changed = {name.split("/")[0] for name in before if (before[name] != after[name]).any()}
+    assert changed == {"prompt_encoder", "mask_decoder"}
+
+
+def test_anchors_keep_what_the_weights_gave_for_other_images(start, tmp_path):
+    """On dark discs, beside the same learning of bright ones with anchors that count nothing."""
+    own = [disc_case(f"US_{k}", k) for k in range(3)]
+    others = [disc_case(f"MR_{k}", 50 + k, bright=-30) for k in range(3)]
+    decoder, moved = Decoder(MODEL), {}
+    seen = encode(to_input(others[0].image, FRAME))[0]
+    boxes = edges_to_input(others[0].boxes, FRAME)
+    first, _ = decoder(decoder_variables(start.variables), seen, boxes)
+    for weight in (0.0, 30.0):
+        end = adapter_of(start, tmp_path / str(weight), others, weight).learn(own, "all")
+        last, _ = decoder(decoder_variables(end), seen, boxes)
+        moved[weight] = np.abs(last - first).mean()
+    assert moved[30.0] < 0.5 * moved[0.0]
 
 
 def scalar(value: float) -> dict:
     return {"params": {"a": np.float32(value)}, "buffers": {}}
 
 
+class Scripted(Adapter):
+    """Learns "a" = 1 from anything; scores are functions of "a"."""
+
+    def __init__(self, folder, own, other=None):
+        start = Start(scalar(0), {}, encode, EmbeddingFiles(folder, "a" * 64, (16, 16, 16), 1))
+        config = TrainingConfig("finetune", tiny_for_tests(), work_dir=str(folder))
+        anchors = [disc_case("MR_1", 1)] if other else []
+        super().__init__(config, start, anchors, "clean")
+        self.own, self.other, self.learned = own, other, []
+
+    def learn(self, cases, name):
+        self.learned.append((name, [case.name for case in cases]))
+        return scalar(1)
+
+    def scores(self, variables, cases):
+        score = {"MR": self.other, "US": self.own}
+        return {c.name: float(score[c.modality](variables["params"]["a"])) for c in cases}
+
+
+CASES = [disc_case(f"US_{k}", k) for k in range(4)]
+
+
 @pytest.mark.parametrize(
-    "validation, anchor, blend",
+    "own, other, blend",
     [
-        (lambda x: x, lambda x: 1.0, 1.0),  # the more the better
-        (lambda x: 1 - (x - 0.5) ** 2, lambda x: 1.0, 0.5),
-        (lambda x: x, lambda x: 1 - 0.01 * x, 0.5),  # half a point of loss is allowed
-        (lambda x: x, lambda x: 1 - x, 0.0),  # no gain is worth forgetting
-        (lambda x: 0.0005 * x, lambda x: 1.0, 0.0),  # a gain that is none
-        (lambda x: 1 - x, lambda x: 1.0, 0.0),
+        (lambda a: 0.5 + 0.1 * a, None, 1.0),  # no anchors were given
+        (lambda a: 0.5 + 0.1 * a, lambda a: 0.9, 1.0),
+        (lambda a: 0.5 - (a - 0.5) ** 2, lambda a: 0.9, 0.5),  # half of it is best
+        (lambda a: 0.5 + 0.1 * a, lambda a: 0.9 - 0.01 * a, 0.5),  # half a point may be lost
+        (lambda a: 0.5 + 0.1 * a, lambda a: 0.9 - a, 0.0),  # no gain is worth forgetting
+        (lambda a: 0.5 + 0.0005 * a, lambda a: 0.9, 0.0),  # a gain that is none
+        (lambda a: 0.5 - 0.1 * a, lambda a: 0.9, 0.0),
     ],
 )
-def test_the_best_blend_that_forgets_nothing_is_chosen(validation, anchor, blend):
-    def scored(name, function):
-        return lambda variables: {name: float(function(variables["params"]["a"]))}
-
-    result = adaptation.choose_blend(
-        Outcome(None, "done"), scalar(0), scalar(1), scored("v", validation), scored("o", anchor)
-    )
-    assert result.blend == blend
-    assert result.variables["params"]["a"] == blend
-    assert result.after["v"] == pytest.approx(validation(blend))
-    assert result.anchor_before["o"] - result.anchor_after["o"] <= adaptation.LARGEST_LOSS + 1e-9
-
-
-def test_cases_are_held_out_whole_of_each_modality_or_of_all_together():
-    cases = [disc_case(f"{kind}_{k}", k) for kind in ("US", "MR") for k in range(4)]
-    training, validation = adaptation.split_cases(cases, 0.25, seed=1)
-    assert {case.modality for case in validation} == {"US", "MR"} and len(validation) == 2
-    assert {case.name for case in training}.isdisjoint(case.name for case in validation)
-    singles = [disc_case("US_1", 1), disc_case("MR_1", 2)]
-    training, validation = adaptation.split_cases(singles, 0.25, seed=1)
-    assert len(training) == len(validation) == 1
-    with pytest.raises(DataError, match="two labelled cases"):
-        adaptation.split_cases(singles[:1], 0.25, seed=1)
+def test_the_blend_that_gains_most_and_forgets_nothing_is_taken(tmp_path, own, other, blend):
+    adapter = Scripted(tmp_path, own, other)
+    result = adapt(adapter, CASES, 2)
+    assert result.blend == blend and result.variables["params"]["a"] == blend
+    assert result.estimate.before == dict.fromkeys(("US_0", "US_1", "US_2", "US_3"), own(0))
+    if blend and other:
+        kept, before = result.anchor_after[blend]["MR_1"], result.anchor_before["MR_1"]
+        assert kept == pytest.approx(other(blend)) and before - kept <= 0.005 + 1e-9
+    gains = own(1) > own(0) + 0.001 or own(0.5) > own(0) + 0.001
+    assert [name for name, _ in adapter.learned] == ["fold_1", "fold_2"] + ["all"] * gains
+    assert len(adapter.learned[0][1]) == 2
 
 
 def test_a_blend_lies_between_start_and_end(start):
-    end = {**start.variables, "params": random_variables(tiny_for_tests(), seed=1)["params"]}
-    half = adaptation.blended(start.variables, end, 0.5)
+    end = {**start.variables, "params": random_variables(MODEL, seed=1)["params"]}
+    half = blended(start.variables, end, 0.5)
     path = ("mask_decoder", "iou_token", "embedding")
 
     def value(variables):

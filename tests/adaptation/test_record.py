@@ -3,13 +3,14 @@
 import json
 
 from litemedsam_jax.adaptation.adapt import Adaptation
-from litemedsam_jax.adaptation.record import metadata_of, summary, table
-from litemedsam_jax.training.loop import Outcome
+from litemedsam_jax.adaptation.folds import Estimate
+from litemedsam_jax.adaptation.record import blend_table, metadata_of, summary, table
 from litemedsam_jax.weights.adaptation_note import KEY
 
 RESULT = Adaptation(
-    Outcome(None, "early"), 0.5, {}, {"PET_1": 0.5, "PET_2": 0.75}, {"PET_1": 0.75, "PET_2": 0.74},
-    {"MR_1": 0.9}, {"MR_1": 0.897},
+    0.5, {}, Estimate(0.5, {"PET_1": 0.5, "PET_2": 0.75}, {"PET_1": 0.75, "PET_2": 0.74}),
+    {0.0: 0.625, 0.25: 0.7, 0.5: 0.745, 1.0: 0.72},
+    {"MR_1": 0.9}, {1.0: {"MR_1": 0.85}, 0.5: {"MR_1": 0.897}},
 )  # fmt: skip
 
 
@@ -22,8 +23,15 @@ def test_the_table_shows_what_became_better_and_what_worse():
 
 def test_the_weights_carry_every_score_and_a_sentence():
     record = json.loads(metadata_of(RESULT, "best")[KEY])
-    assert record["before"] == RESULT.before and record["after"] == RESULT.after
+    assert record["before"] == RESULT.estimate.before and record["after"] == RESULT.estimate.after
     assert record["blend"] == 0.5 and record["strategy"] == "best"
     assert record["summary"] == summary(RESULT, "best")
     assert "0.625 -> 0.745 (2 cases, --strategy best)" in record["summary"]
     assert "other kinds 0.900 -> 0.897 (1 cases)" in record["summary"]
+
+
+def test_every_share_of_what_was_learned_has_a_line():
+    lines = blend_table(RESULT).splitlines()
+    assert lines[1].split() == ["0.00", "0.625", "+0.000", "0.900", "+0.000"]
+    assert lines[2].split() == ["0.25", "0.700", "+0.075"]  # anchors were not tried with it
+    assert "0.897  -0.003  <- taken" in lines[3] and "0.850  -0.050" in lines[4]

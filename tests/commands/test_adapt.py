@@ -13,7 +13,7 @@ def test_help_has_the_flags_of_training_that_matter_and_no_others():
     parser = argparse.ArgumentParser()
     adapt.add_arguments(parser)
     text = " ".join(parser.format_help().split())
-    assert "learning rate (default: 0.0001)" in text and "--early-stop" in text
+    assert "learning rate (default: 0.0001)" in text and "--anchor-weight" in text
     assert "--freeze" not in text and "-world_size" not in text
 
 

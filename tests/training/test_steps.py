@@ -106,3 +106,22 @@ def test_a_step_that_is_not_finite_changes_nothing(make_config, variables, batch
     assert metrics["finite"] == 0 and int(state.step) == 0
     for path, value in flatten(state.params).items():
         np.testing.assert_array_equal(value, flatten(variables["params"])[path])
+
+
+def test_an_anchors_loss_is_what_differs_from_its_target():
+    """Beside samples, whose loss is that of training without anchors."""
+    logits = jnp.asarray([[[3.0, -1.0]], [[0.5, -2.0]]])
+    targets = jnp.asarray([[[1.0, 0.0]], [[0.7, 0.2]]])
+    iou, anchor = jnp.array([0.9, 0.6]), jnp.array([0.0, 1.0])
+    config = LossConfig(2.0, 3.0, 5.0, anchor_weight=7.0)
+    total, terms = losses.anchored_loss(logits, iou, targets, jnp.array([0.0, 0.8]), anchor, config)
+    own, own_terms = losses.segmentation_loss(logits[:1], iou[:1], targets[:1], config)
+    p, q = 1 / (1 + np.exp(-np.array([0.5, -2.0]))), np.array([0.7, 0.2])
+    divergence = (q * np.log(q / p) + (1 - q) * np.log((1 - q) / (1 - p))).mean()
+    assert float(terms["anchor"]) == pytest.approx(divergence, rel=1e-4)
+    assert float(total) == pytest.approx(float(own) + 7 * divergence + 5 * 0.04, rel=1e-5)
+    assert float(terms["dice"]) == pytest.approx(float(own_terms["dice"]))
+    same = losses.anchored_loss(
+        jnp.array([[[0.0, -30.0]]]), iou[:1], jnp.array([[[0.5, 0.0]]]), iou[:1], anchor[1:], config
+    )
+    assert float(same[0]) == pytest.approx(0, abs=1e-6)

@@ -1,0 +1,46 @@
+"""Held-out cases, and what their scores say."""
+
+import numpy as np
+import pytest
+
+from litemedsam_jax.adaptation.cases import LabelledCase
+from litemedsam_jax.adaptation.folds import estimate, split_folds
+from litemedsam_jax.training.catalog import DataError
+
+
+def case_of(name: str) -> LabelledCase:
+    gts = np.ones((4, 4), np.uint8)
+    return LabelledCase(
+        name, name.split("_")[0], gts, gts, None, np.array([[0, 0, 3, 3]]), np.array([1])
+    )
+
+
+def test_every_case_is_held_out_once_and_kinds_are_spread():
+    cases = [case_of(f"{kind}_{k}") for kind in ("US", "MR") for k in range(3)]
+    folds = split_folds(cases, 3, seed=1)
+    held = [case.name for _, group in folds for case in group]
+    assert sorted(held) == sorted(case.name for case in cases)
+    for training, group in folds:
+        assert {case.modality for case in group} == {"US", "MR"}
+        assert {c.name for c in training} == {c.name for c in cases} - {c.name for c in group}
+    assert len(split_folds(cases, 99, seed=1)) == 6
+    with pytest.raises(DataError, match="two labelled cases"):
+        split_folds(cases[:1], 3, seed=1)
+
+
+def test_a_cases_estimate_does_not_know_its_own_scores():
+    """The share that is best for a is chosen by b and c alone."""
+    scores = {
+        "a": {0.0: 0.5, 0.5: 0.9, 1.0: 0.4},
+        "b": {0.0: 0.5, 0.5: 0.55, 1.0: 0.8},
+        "c": {0.0: 0.5, 0.5: 0.55, 1.0: 0.8},
+    }
+    found = estimate(scores)
+    assert found.after == {"a": 0.4, "b": 0.55, "c": 0.55}  # optimistic would be 0.9, 0.8, 0.8
+    assert found.before == {"a": 0.5, "b": 0.5, "c": 0.5}
+    assert found.blend == 0.5 or found.blend == 1.0
+
+
+def test_a_gain_that_is_none_leaves_the_start():
+    assert estimate({"a": {0.0: 0.8, 1.0: 0.8005}, "b": {0.0: 0.8, 1.0: 0.8}}).blend == 0
+    assert estimate({"a": {0.0: 0.8, 1.0: 0.7}, "b": {0.0: 0.8, 1.0: 0.7}}).blend == 0
