@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from litemedsam_jax.adaptation.anchors import Anchor, AnchoredSample, make_anchors
+from litemedsam_jax.adaptation.anchors import make_anchors
 from litemedsam_jax.adaptation.cases import LabelledCase, catalog_of
 from litemedsam_jax.adaptation.folds import Estimate, estimate, split_folds
 from litemedsam_jax.adaptation.prompts import use_boxes
 from litemedsam_jax.adaptation.scoring import CachedEngine, dsc_of_cases, mean
 from litemedsam_jax.training import devices, finetune, steps
+from litemedsam_jax.training.anchored_sample import Anchor, AnchoredSample
 from litemedsam_jax.training.config import TrainingConfig
 from litemedsam_jax.training.decoding import Decoder, decoder_variables
 from litemedsam_jax.training.embedding_files import EmbeddingFiles, Encode

@@ -5,77 +5,23 @@ own images with boxes elsewhere. They need no true labels. Source: Li and Hoiem,
 forgetting, 2016, with boxes in the place of tasks.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
-import grain
 import numpy as np
 
 from litemedsam_jax.imaging.input_frame import to_input
+from litemedsam_jax.training.anchored_sample import Anchor
 from litemedsam_jax.training.catalog import Catalog, Slice
 from litemedsam_jax.training.embedding_files import EmbeddingFiles, Encode
 from litemedsam_jax.training.samples import FinetuneSample, frame_of, padded_mask, tight_box
 
 OTHERS, OWN = 160, 48  # anchors on other images, and on one's own
-SHARE = 0.5  # of a batch
 _ANYWHERE = 0.4  # of the anchors on other images: boxes that know nothing of an object
 _SIDES = (12.0, 160.0)  # pixels of the square that such a box's sides have
 _APART = 0.2  # IoU with an own object up to which a box lies elsewhere
 _TRIES = 20
 # (embedding, boxes) -> logits (N, S, S), predicted IoU (N,)
 Decode = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-
-
-@dataclass(frozen=True)
-class Anchor:
-    """A prompt and what the starting weights make of it.
-
-    Attributes:
-        name: of the slice.
-        image: (H, W) or (H, W, 3).
-        box: (4,) of the input frame.
-        target: (S, S) uint8, the mask's probability times 255.
-        iou: as predicted.
-    """
-
-    name: str
-    image: np.ndarray
-    box: np.ndarray
-    target: np.ndarray
-    iou: float
-
-
-@dataclass(frozen=True)
-class AnchoredSample(grain.transforms.RandomMap):
-    """Slice -> a sample of it, or in its place an anchor; see `training.steps.anchored_loss`.
-
-    Attributes:
-        own: makes samples of slices, with embeddings.
-        anchors: to choose from; empty: there are none.
-        share: of the samples that are anchors.
-    """
-
-    own: FinetuneSample
-    anchors: Sequence[Anchor]
-    share: float = SHARE
-
-    def random_map(self, element: Slice, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """A sample: embedding, mask (S, S) uint8 to 255, box, iou, anchor (0 or 1), name."""
-        if not self.anchors or rng.random() >= self.share:
-            sample = self.own.random_map(element, rng)
-            sample["mask"] = sample["mask"] * np.uint8(255)
-            return {**sample, "iou": np.zeros((), np.float32), "anchor": np.zeros((), np.float32)}
-        chosen = self.anchors[int(rng.integers(len(self.anchors)))]
-        assert self.own.embeddings is not None
-        image = to_input(chosen.image, frame_of(chosen.image, self.own.size))
-        return {
-            "embedding": self.own.embeddings.read(image),
-            "mask": chosen.target,
-            "box": chosen.box,
-            "name": np.array(chosen.name),
-            "iou": np.array(chosen.iou, np.float32),
-            "anchor": np.ones((), np.float32),
-        }
 
 
 def make_anchors(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from litemedsam_jax.adaptation.anchors import OTHERS, OWN, AnchoredSample, make_anchors
+from litemedsam_jax.adaptation.anchors import OTHERS, OWN, make_anchors
 from litemedsam_jax.adaptation.cases import LabelledCase, catalog_of
 from litemedsam_jax.imaging.boxes import boxes_of_labels
 from litemedsam_jax.training.config import DataConfig
@@ -49,20 +49,3 @@ def test_anchors_lie_on_other_images_and_elsewhere_on_ones_own(tmp_path):
             assert both / (79 * 59 + np.prod(one.box[2:] - one.box[:2]) - both) < 0.25
     alone = make_anchors(own, None, sample, encode, files, decode, rng)
     assert len(alone) == OWN
-
-
-def test_half_of_the_samples_are_anchors_and_all_have_the_same_fields(tmp_path):
-    files = EmbeddingFiles(tmp_path, "a" * 64, (2, 2, 3), 1 << 20)
-    own = catalog("own", 20)
-    sample = FinetuneSample(DATA, 256, files)
-    rng = np.random.default_rng(0)
-    anchors = make_anchors(own, None, sample, encode, files, decode, rng)
-    both = [AnchoredSample(sample, anchors).random_map(own[0], rng) for _ in range(60)]
-    count = sum(int(one["anchor"]) for one in both)
-    assert 20 < count < 40
-    for one in both:
-        assert set(one) == {"embedding", "mask", "box", "name", "iou", "anchor"}
-        assert one["mask"].dtype == np.uint8 and one["box"].dtype == np.float32
-        if not one["anchor"]:
-            assert set(np.unique(one["mask"])) == {0, 255}
-    assert not any(AnchoredSample(sample, []).random_map(own[0], rng)["anchor"] for _ in range(9))
