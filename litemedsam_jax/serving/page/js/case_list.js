@@ -64,6 +64,7 @@ function show() {
     item.addEventListener("keydown", (event) => event.key === "Enter" && open(entry.id));
     return item;
   }));
+  list.querySelector(".current")?.scrollIntoView({ block: "nearest" });
 }
 
 document.getElementById("fold").addEventListener("click", fold);

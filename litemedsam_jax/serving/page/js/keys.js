@@ -10,6 +10,7 @@ import { api } from "./api.js";
 import { nudgeThreshold, tidy } from "./box_panel.js";
 import { boxByKeys, moveByKeys, nextBox } from "./box_keys.js";
 import { currentTool, focusPane, mainPane, scroll, setSpace } from "./stage.js";
+import { endError } from "./status.js";
 import { canEdit, emit, layerOf, store } from "./store.js";
 import { TOOLS, choose } from "./toolbar.js";
 import { toSlice } from "./view.js";
@@ -43,6 +44,7 @@ function remove() {
 }
 
 function cancel() {
+  endError();
   if (currentTool()?.cancel?.()) return;
   if (stopPropagating()) return;
   store.selected = null;

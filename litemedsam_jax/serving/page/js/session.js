@@ -94,8 +94,17 @@ export function showVoxel(position) {
   emit("goto");
 }
 
-export const undo = () => store.canUndo && change((id) => api.undo(id));
-export const redo = () => store.canRedo && change((id) => api.redo(id));
+export const undo = () => store.canUndo && revert((id) => api.undo(id));
+export const redo = () => store.canRedo && revert((id) => api.redo(id));
+
+// What comes or goes is shown: the nearest slice of it, where none of it is in sight.
+async function revert(work) {
+  const slices = (await change(work))?.slices ?? [];
+  const [x, y, z] = store.position;
+  if (!slices.length || slices.includes(z)) return;
+  const nearest = slices.reduce((a, b) => (Math.abs(b - z) < Math.abs(a - z) ? b : a));
+  showVoxel([x, y, nearest]);
+}
 
 export async function save(challenge = false) {
   if (!canEdit()) return;

@@ -10,12 +10,13 @@ export function say(text, error = false) {
   const message = at("message");
   message.textContent = text;
   message.title = text;
-  message.classList.toggle("error", error);
+  message.classList.toggle("error", error && text !== "");
   clearTimeout(timer);
-  if (!error) timer = setTimeout(() => { message.textContent = ""; }, 8000);
+  if (!text) return;
+  timer = setTimeout(() => say(""), error ? 15000 : 8000);
 }
 
-// An error stays until something works again.
+// An error goes when something works again.
 export function endError() {
   if (at("message").classList.contains("error")) say("");
 }
@@ -55,13 +56,13 @@ function showModel() {
   const model = at("model");
   model.className = state;
   const readOnly = store.workspace.read_only ? "read only · " : "";
-  model.textContent = readOnly + (state === "missing" ? "no model: look, paint, save (why?)" : message);
+  model.textContent = readOnly + (state === "missing" ? "no model: boxes have no masks (why?)" : message);
   model.title = message;
 }
 
 at("model").addEventListener("click", () => {
   const { state, message } = store.workspace.model;
-  if (state === "missing") say(`${message} · \`litemedsam weights\` gets the published ones; then start again.`, true);
+  if (state === "missing") say(message, true);
 });
 on("position case shown", showPlace);
 on("workspace", showModel);
