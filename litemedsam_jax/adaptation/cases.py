@@ -51,7 +51,7 @@ def read_cases(images: Path, labels: Path, skip_unlabelled: bool = False) -> lis
     Args:
         images: a folder of npz (`imgs`), volumes, DICOM series or 2D images; or one such file.
         labels: the same of label maps, named as the images (npz: the same name, with `gts`).
-        skip_unlabelled: leave npz without labels out, instead of refusing them.
+        skip_unlabelled: leave images without labels out, instead of refusing them.
 
     Raises:
         CaseError: a file cannot be used, has no labels, or labels of another size.
@@ -61,7 +61,7 @@ def read_cases(images: Path, labels: Path, skip_unlabelled: bool = False) -> lis
     if not any(map(_is_npz, paths)):
         paths = without_boxes(paths, labels)
     if skip_unlabelled:
-        paths = [path for path in paths if not _is_npz(path) or (labels / path.name).is_file()]
+        paths = [path for path in paths if _has_labels(path, labels)]
     if not paths:
         raise FileNotFoundError(f"{images}: holds no images")
     return [_read_npz_case(p, labels) if _is_npz(p) else _read_file(p, labels) for p in paths]
@@ -74,6 +74,15 @@ def catalog_of(cases: Sequence[LabelledCase]) -> Catalog:
     return Catalog((source,), places, source.skipped)
 
 
+def _has_labels(path: Path, labels: Path) -> bool:
+    if _is_npz(path):
+        return (labels / path.name).is_file()
+    try:
+        return find_boxes(path, labels).is_file()
+    except (ValueError, OSError):
+        return False
+
+
 def _is_npz(path: Path) -> bool:
     return path.suffix.lower() == ".npz"
 
@@ -83,7 +92,10 @@ def _read_npz_case(path: Path, labels: Path) -> LabelledCase:
     if not truth.is_file():
         raise CaseError(f"has no labels: there is no {truth}", path)
     arrays = read_npz(path, ("imgs",), ("spacing",))
-    gts = as_labels(read_npz(truth, ("gts",))["gts"], "gts")
+    found = read_npz(truth, (), ("gts", "segs"))  # segs: of `litemedsam annotate`
+    if not found:
+        raise CaseError("holds neither gts nor segs", truth)
+    gts = as_labels(found["gts" if "gts" in found else "segs"], "gts")
     return _case(path.stem, path, arrays["imgs"], gts, arrays.get("spacing"))
 
 

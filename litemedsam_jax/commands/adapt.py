@@ -64,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-i", "--images", type=Path, required=True, metavar="DIR", help="images to learn from")
     add("-l", "--labels", type=Path, required=True, metavar="DIR", help="their label maps")
     add("-o", "--output", type=Path, metavar="FILE", help="weights, .safetensors")
+    add("--labelled-only", action="store_true", help="leave images without labels out")
     add(
         "--estimate",
         action="store_true",
@@ -126,7 +127,7 @@ def _adapt(args: argparse.Namespace) -> int:
 
     parse(args.strategy)
     _check_output(args)
-    cases = read_cases(args.images, args.labels)
+    cases = read_cases(args.images, args.labels, args.labelled_only)
     variables, model, counters = whole_model(args.weights, None, 0)
     finetune.check_trainable(model)
     config = _config(args, model)

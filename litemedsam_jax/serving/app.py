@@ -13,10 +13,18 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from litemedsam_jax.inference.strategies import REFERENCE, Strategy
-from litemedsam_jax.serving import api_cases, api_edits, api_labels, api_prompts, api_propagation
+from litemedsam_jax.serving import (
+    api_cases,
+    api_edits,
+    api_labels,
+    api_learning,
+    api_prompts,
+    api_propagation,
+)
 from litemedsam_jax.serving.context import Context, endpoint
 from litemedsam_jax.serving.embedding_cache import EmbeddingCache
 from litemedsam_jax.serving.events import Events
+from litemedsam_jax.serving.learning import Learning
 from litemedsam_jax.serving.model_worker import ModelWorker
 from litemedsam_jax.serving.security import Guard
 from litemedsam_jax.serving.workspace import Workspace
@@ -48,6 +56,10 @@ _ROUTES = (
     ("POST", _CASE + "/redo", api_edits.redo),
     ("DELETE", _CASE + "/layers/{layer:int}", api_edits.drop_layer),
     ("POST", _CASE + "/save", api_edits.save),
+    ("GET", "/learn", api_learning.state),
+    ("POST", "/learn/start", api_learning.start),
+    ("POST", "/learn/cancel", api_learning.cancel),
+    ("POST", "/learn/model", api_learning.choose),
 )
 
 
@@ -64,6 +76,7 @@ def create_app(
     port: int,
     host: str = "127.0.0.1",
     strategy: Strategy = REFERENCE,
+    learning: Learning | None = None,
 ) -> ASGIApp:
     """The application.
 
@@ -76,13 +89,16 @@ def create_app(
         port: Where it listens; the names that requests may call it by follow from it and `host`.
         host: The same.
         strategy: Of masks that are kept.
+        learning: From cases that were annotated; None: the page does not offer it.
     """
-    context = Context(workspace, worker, EmbeddingCache(CACHE_BYTES), events, strategy)
+    context = Context(workspace, worker, EmbeddingCache(CACHE_BYTES), events, strategy, learning)
 
     @asynccontextmanager
     async def lifespan(_: Starlette):
         worker.start()
         yield
+        if learning is not None:
+            learning.close()
         workspace.close()
 
     routes = [

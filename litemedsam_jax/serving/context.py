@@ -16,6 +16,7 @@ from litemedsam_jax.inference.strategies import Strategy
 from litemedsam_jax.serving.case_session import CaseSession
 from litemedsam_jax.serving.embedding_cache import EmbeddingCache
 from litemedsam_jax.serving.events import Events
+from litemedsam_jax.serving.learning import Learning
 from litemedsam_jax.serving.model_worker import ModelUnavailable, ModelWorker, Superseded
 from litemedsam_jax.serving.workspace import Workspace
 
@@ -29,6 +30,7 @@ class Context:
     cache: EmbeddingCache
     events: Events
     strategy: Strategy  # of masks that are kept
+    learning: Learning | None = None  # None: the server does not learn
 
     async def session(self, request: Request) -> CaseSession:
         """The case that a request is about; opening it may take seconds, elsewhere."""

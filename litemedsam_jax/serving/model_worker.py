@@ -105,6 +105,17 @@ class ModelWorker:
         self._jobs.put((urgency, next(self._order), work))
         return work.future
 
+    def replace(self, load: Callable[[], LiteMedSAM]) -> "Future[None]":
+        """Gives the thread another model, between two jobs; where loading fails it keeps its own.
+
+        The other model's encoder must be the same: embeddings are kept.
+        """
+
+        def swap(_: LiteMedSAM) -> None:
+            self._model = load()
+
+        return self.submit(swap)
+
     def _run(self) -> None:
         self._open()
         while True:

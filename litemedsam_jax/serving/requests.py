@@ -92,6 +92,13 @@ class SaveRequest:
     case: bool = False
 
 
+@dataclass(frozen=True)
+class ModelRequest:
+    """Which weights the model has: `start` or `learned`."""
+
+    weights: str
+
+
 def parse(kind: type[Request], body: bytes) -> Request:
     """Reads a request; raises ValueError with a sentence on what does not fit."""
     try:

@@ -11,6 +11,7 @@ from litemedsam_jax.inference.predictor import LiteMedSAM
 from litemedsam_jax.inference.strategies import Strategy
 from litemedsam_jax.serving.app import create_app, new_token
 from litemedsam_jax.serving.events import Events
+from litemedsam_jax.serving.learning import Learning
 from litemedsam_jax.serving.model_worker import ModelWorker
 from litemedsam_jax.serving.workspace import Workspace
 
@@ -54,11 +55,16 @@ def serve(
     """
     host, port = listening.getsockname()[:2]
     events = Events()
+
+    def load(path: Path | None) -> LiteMedSAM:
+        return LiteMedSAM.from_pretrained(path, "cpu")
+
     worker = ModelWorker(
-        lambda: LiteMedSAM.from_pretrained(weights, "cpu"),
+        lambda: load(weights),
         lambda: events.publish(None, {"model": True}),
     )
-    app = create_app(workspace, worker, events, token, port, host, strategy)
+    learning = Learning(workspace, worker, weights, strategy.name, load)
+    app = create_app(workspace, worker, events, token, port, host, strategy, learning)
     config = uvicorn.Config(
         app,
         log_level="error",

@@ -255,3 +255,10 @@ def test_embeddings_are_kept_and_bounded(tmp_path):
         client.post("/encode", {"slice": 4})
         client.post("/predict", {**BOX, "slice": 4})
         assert len(engine.images) == 2
+
+
+def test_learning_is_offered_where_the_server_learns(client, tmp_path):
+    answer = client.http.get("/api/v1/learn")
+    assert answer.status_code == 404 and "does not learn" in answer.json()["error"]
+    wrong = client.http.post("/api/v1/learn/model", json={"weights": 3})
+    assert wrong.status_code == 422

@@ -285,3 +285,14 @@ def test_all_can_be_done_without_a_mouse(open_page, tmp_path):
     page.key("?")
     page.wait(lambda: page.script("return document.getElementById('help').open"), "the keys")
     page.key("escape")
+
+
+def test_learning_from_the_page_says_what_it_lacks_and_can_be_tried_again(open_page, tmp_path):
+    """The real command in its own process; no case has labels, which it says in seconds."""
+    page = open_page(FUNDUS)
+    page.wait_for_model()
+    page.click("#learn")
+    page.wait(lambda: page.text("#learn") == "Cancel learning", "learning")
+    page.wait(lambda: page.text("#learn") == "Learn from these cases", "its end")
+    assert "holds no images" in page.text("#learn-line")
+    assert not (tmp_path / "out" / "learned" / "learned.safetensors").exists()

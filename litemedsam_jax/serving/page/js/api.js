@@ -85,6 +85,11 @@ export const api = {
     }
   },
 
+  learning: () => json("GET", "/learn"),
+  startLearning: () => json("POST", "/learn/start", {}),
+  cancelLearning: () => json("POST", "/learn/cancel", {}),
+  chooseWeights: (weights) => json("POST", "/learn/model", { weights }),
+
   undo: (id) => json("POST", `/cases/${id}/undo`, {}),
   redo: (id) => json("POST", `/cases/${id}/redo`, {}),
   save: (id, challenge) => json("POST", `/cases/${id}/save`, { case: challenge }),

@@ -6,6 +6,7 @@ import { BrushTool } from "./brush_tool.js";
 import { open } from "./case_list.js";
 import "./keys.js";
 import "./label_panel.js";
+import "./learning.js";
 import "./mask_list.js";
 import { loadWorkspace } from "./session.js";
 import { allPanes, allTools, setTools } from "./stage.js";

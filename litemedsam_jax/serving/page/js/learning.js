@@ -1,0 +1,43 @@
+// Learning from annotated cases: a process of the server's, its newest line, and the weights in use.
+
+import { api } from "./api.js";
+import { fail, say } from "./status.js";
+import { on, store } from "./store.js";
+
+const POLL_MS = 1000;
+const section = document.getElementById("learning");
+const button = document.getElementById("learn");
+const line = document.getElementById("learn-line");
+const row = document.getElementById("weights-row");
+const weights = document.getElementById("weights");
+let running = false;
+
+function show(found) {
+  const ended = running && found.state !== "running";
+  running = found.state === "running";
+  button.textContent = running ? "Cancel learning" : "Learn from these cases";
+  line.textContent = found.state === "idle" ? "" : found.line;
+  row.hidden = !found.learned;
+  weights.value = found.chosen;
+  if (ended && found.state === "done") say("Learned: choose the weights beside the list of cases.");
+  if (running) setTimeout(() => attempt(api.learning), POLL_MS);
+}
+
+async function attempt(step) {
+  try {
+    show(await step());
+  } catch (error) {
+    fail(error);
+  }
+}
+
+button.addEventListener("click", () => attempt(running ? api.cancelLearning : api.startLearning));
+weights.addEventListener("change", async () => {
+  weights.disabled = true;
+  await attempt(() => api.chooseWeights(weights.value));
+  weights.disabled = false;
+});
+on("workspace", () => {
+  section.hidden = store.workspace.read_only;
+  if (!section.hidden) attempt(api.learning);
+});
