@@ -2,8 +2,10 @@
 
 import csv
 import functools
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from litemedsam_jax.batch.one_case import (
@@ -20,6 +22,8 @@ from litemedsam_jax.imaging import file_kinds
 from litemedsam_jax.imaging.errors import CaseError
 from litemedsam_jax.parallel import outcomes
 from litemedsam_jax.progress import Counter, ProgressDisplay, SharedCounter
+
+_LOOKED_AT = 200  # subfolders
 
 
 @dataclass
@@ -47,8 +51,22 @@ def list_cases(folder: Path) -> list[Path]:
     except FileNotFoundError:
         raise CaseError(f"{folder}: there is no such folder of cases") from None
     if not found:
-        raise CaseError(f"{folder}: there are no cases in it; expected npz or image files")
+        raise CaseError(
+            f"{folder}: there are no cases in it; expected npz or image files{_deeper(folder)}"
+        )
     return found
+
+
+def _deeper(folder: Path) -> str:
+    """Names a subfolder that holds cases, since scanners and archives nest theirs."""
+    for name, subfolders, files in islice(os.walk(folder), 1, _LOOKED_AT):
+        path = Path(name)
+        subfolders.sort()
+        if file_kinds.kind_of(path) == "dicom":
+            return f". {path} holds a DICOM series: give its folder, {path.parent}"
+        if any(file_kinds.kind_of(path / file) for file in files):
+            return f". {path} holds some: give that folder"
+    return ""
 
 
 # Lines come at once, through a pipe too.

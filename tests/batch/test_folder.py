@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,23 @@ def test_what_a_kill_left_is_removed_from_the_folders_of_results(three, with_fak
     run_batch(three)
     assert (three.inputs / left).exists()  # not ours to clean
     assert not (three.outputs / left).exists() and not (three.overlays / left).exists()
+
+
+def test_cases_in_a_subfolder_are_named(options):
+    deep = options.inputs / "patient" / "study" / "imgs"
+    deep.mkdir(parents=True)
+    save_case(deep, "a", imgs=PICTURE, boxes=BOX)
+    with pytest.raises(CaseError, match=f"{re.escape(str(deep))} holds some: give that folder"):
+        run_batch(options)
+
+
+def test_a_series_in_a_subfolder_is_named(options):
+    deep = options.inputs / "patient" / "study" / "series"
+    deep.mkdir(parents=True)
+    (deep / "IM1").write_bytes(bytes(128) + b"DICM" + bytes(200))
+    advice = re.escape(f"DICOM series: give its folder, {deep.parent}")
+    with pytest.raises(CaseError, match=f"{advice}$"):
+        run_batch(options)
 
 
 def test_folders_that_cannot_be_used(options):
