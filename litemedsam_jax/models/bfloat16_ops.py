@@ -5,6 +5,8 @@ do several times faster; norms, softmax, depthwise sums and residuals stay float
 product is stored in bfloat16 by whatever computes it, in half of the memory.
 """
 
+import math
+
 import jax.numpy as jnp
 from jax import lax
 
@@ -13,6 +15,7 @@ from litemedsam_jax.models.layers import Array
 DTYPE = jnp.bfloat16
 
 _FEW_KEYS = 64
+_LARGE_WINDOWS = 5  # whose logits are computed at a time, as many as the cache has room for
 
 # Phi(x) - 1/2 = x·P(x²) for |x| <= 4, where it is set to 1/2: GELU is within 1.9e-4, a tenth of
 # what rounding its result to bfloat16 changes.
@@ -33,16 +36,38 @@ def is_low(kernel: Array) -> bool:
     return kernel.dtype == DTYPE
 
 
+def is_rounded(kernel: Array, channels: int) -> bool:
+    """Whether the product rounds its input of so many channels: it may be stored so."""
+    return is_low(kernel) and not in_parts(kernel, channels)
+
+
 def product(x: Array, kernel: Array) -> Array:
     """x (..., C) times a bfloat16 kernel (C, O), summed in float32.
 
-    XLA hands it to YNNPACK, which has AMX, as one product of matrices with a float32 result.
+    XLA hands it to YNNPACK, which has AMX, as one product of matrices with a float32 result. With a
+    kernel in parts (3·C, O), its high, high and low parts, it is nearly that of float32.
     """
-    rows = x.reshape(-1, x.shape[-1]).astype(DTYPE)
+    rows = x.reshape(-1, x.shape[-1])
+    rows = _in_parts(rows) if in_parts(kernel, x.shape[-1]) else rows.astype(DTYPE)
     sums = lax.dot_general(
         rows, kernel, (((1,), (0,)), ((), ())), preferred_element_type=jnp.float32
     )
     return sums.reshape(*x.shape[:-1], kernel.shape[-1])
+
+
+def in_parts(kernel: Array, channels: int) -> bool:
+    """Whether a kernel of so many input channels was split."""
+    return kernel.shape[-2] == 3 * channels
+
+
+def _in_parts(rows: Array) -> Array:
+    """(N, C) float32 -> (N, 3·C): high, low and high parts."""
+    # Stored before they are joined, which is then a copy: a loop over both takes five times longer.
+    rows = lax.optimization_barrier(rows)
+    bits = lax.bitcast_convert_type(rows, jnp.uint32) & jnp.uint32(0xFFFF0000)
+    high = lax.bitcast_convert_type(bits, jnp.float32)  # cut off, so that the rest is exact
+    parts = lax.optimization_barrier((high.astype(DTYPE), (rows - high).astype(DTYPE)))
+    return jnp.concatenate([parts[0], parts[1], parts[0]], axis=-1)
 
 
 def convolution_3x3(x: Array, kernel: Array) -> Array:
@@ -74,23 +99,30 @@ def attend(q: Array, k: Array, v: Array, bias: Array, subtract_max: bool) -> Arr
     """softmax(q·kᵀ + bias)·v.
 
     Args:
-        q: (..., L, d) bfloat16, already scaled.
-        k: (..., S, d).
-        v: (..., S, d).
-        bias: broadcasts to (..., L, S).
+        q: (windows, h, L, d) bfloat16, already scaled.
+        k: (windows, h, S, d).
+        v: (windows, h, S, d).
+        bias: (h, L, S).
         subtract_max: as in layers.attend_transposed.
 
     Returns:
-        (..., L, d) float32.
+        (windows, h, L, d) float32.
     """
-    # As it lies after the gather, it would be read across.
-    logits = _batched(q, k, q.ndim - 1) + lax.optimization_barrier(bias)
+    bias = lax.optimization_barrier(bias)
+    windows = len(q)
+    step = windows if k.shape[-2] <= _FEW_KEYS else math.gcd(windows, _LARGE_WINDOWS)
+    parts = [slice(start, start + step) for start in range(0, windows, step)]
+    return jnp.concatenate([_attend(q[i], k[i], v[i], bias, subtract_max) for i in parts])
+
+
+def _attend(q: Array, k: Array, v: Array, bias: Array, subtract_max: bool) -> Array:
+    logits = _batched(q, k, q.ndim - 1) + bias
     if subtract_max:
         logits = logits - logits.max(-1, keepdims=True)
     weights = jnp.exp(logits)
     if k.shape[-2] <= _FEW_KEYS:
         return _batched(weights.astype(DTYPE), v, v.ndim - 2) / weights.sum(-1, keepdims=True)
-    # Sums over a last axis are slow: a column of ones beside v lets the product make them.
+    # Sums over a long last axis are slow: a column of ones beside v lets the product make them.
     with_ones = jnp.concatenate([v, jnp.ones_like(v[..., :1])], axis=-1)
     mixed = _batched(weights.astype(DTYPE), with_ones, v.ndim - 2)
     return mixed[..., :-1] / mixed[..., -1:]

@@ -47,14 +47,14 @@ def first_stage(params: Params, config: TinyViTConfig, image: Array, inside: Arr
 
 def _mbconv(params: Params, x: Array, inside: Array) -> Array:
     """(1, R, W, C) -> (1, R - 2, W, C): expand, depthwise 3x3, project, add, GELU."""
-    y = _depthwise(params["conv2"]["c"], _widen(params["conv1"], x, inside))
+    y = _depthwise(params["conv2"]["c"], _widen(params, x, inside))
     y = _activate(params["conv3"]["c"], y)
     return gelu(x[:, 1:-1] + _unit(params["conv3"], y))
 
 
 def merge(params: Params, x: Array, inside: Array, stride: int) -> Array:
     """Patch merging: (1, stride·(n - 1) + 3, W, C) -> (1, n, W/stride, C')."""
-    y = _depthwise(params["conv2"]["c"], _widen(params["conv1"], x, inside), stride)
+    y = _depthwise(params["conv2"]["c"], _widen(params, x, inside), stride)
     return _unit(params["conv3"], _activate(params["conv3"]["c"], y))
 
 
@@ -97,7 +97,10 @@ def _attend_bfloat16(
     tokens = partition_windows(tokens, window)
     qkv = _linear(params["qkv"], tokens).astype(bfloat16_ops.DTYPE)
     qkv = qkv.reshape(-1, window**2, heads, 3, dim // heads).transpose(3, 0, 2, 1, 4)
-    bias = params["attention_biases"][:, offset_index(window)]
+    biases, indices = params["attention_biases"], offset_index(window)
+    # From the heads' biases in a row, so that a head's lie together.
+    places = np.arange(heads)[:, None, None] * biases.shape[1] + indices
+    bias = biases.reshape(-1)[places]
     y = bfloat16_ops.attend(qkv[0], qkv[1], qkv[2], bias, subtract_max)
     y = y.astype(bfloat16_ops.DTYPE).transpose(0, 2, 1, 3).reshape(-1, window**2, dim)
     y = merge_windows(y, window, height, padded_width)[:, :, :width]
@@ -174,8 +177,8 @@ def gelu(x: Array, keep: Array | None = None) -> Array:
 
 
 def _activate(params: Params, x: Array, keep: Array | None = None) -> Array:
-    """`gelu`, in bfloat16 where it is read by a product (or a depthwise sum) of such weights."""
-    if bfloat16_ops.is_low(params["kernel"]):
+    """`gelu`, in bfloat16 where the product of `params` that reads it would round it."""
+    if bfloat16_ops.is_rounded(params["kernel"], x.shape[-1]):
         return bfloat16_ops.gelu(x, keep)
     return gelu(x, keep)
 
@@ -192,7 +195,7 @@ def _widen(params: Params, x: Array, inside: Array) -> Array:
     x = jnp.pad(x, ((0, 0), (0, 0), (1, 1), (0, 0)))
     columns = jnp.arange(x.shape[2])
     keep = (inside > 0)[:, :, None, None] & ((columns > 0) & (columns < x.shape[2] - 1))[:, None]
-    return _activate(params["c"], _unit(params, x), keep)
+    return _activate(params["conv3"]["c"], _unit(params["conv1"], x), keep)
 
 
 def _depthwise(params: Params, x: Array, stride: int = 1) -> Array:
