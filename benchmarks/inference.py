@@ -4,10 +4,10 @@
     python benchmarks/inference.py
 
 Every figure is a pair of adjacent measurements, ours and another's, on the same CPUs; the table
-(benchmarks/RESULTS_inference.md, and printed) gives medians of the pairs and of their ratios. The
-pairs are kept in work_dir/benchmark/pairs.jsonl, each as soon as it is measured, and the table is
-written anew after every row: --rows and --against measure a part, and a later call adds to it;
---fresh starts anew, --report only writes the table. All rows take 25 minutes on 2 quiet cores;
+(benchmarks/RESULTS_inference_KIND.md, KIND of the processor, and printed) gives medians of the
+pairs and of their ratios. The pairs are kept in work_dir/benchmark/pairs_KIND.jsonl, each as soon
+as it is measured, and the table is written anew after every row: --rows and --against measure a
+part, and a later call adds to it; --fresh starts anew, --report only writes the table. All rows take 25 minutes on 2 quiet cores;
 --pairs sets how many pairs, of every row alike. Masks are compared with ours in every cold run.
 Runs during which other processes take more than 8 % of the machine are repeated.
 """
@@ -21,6 +21,8 @@ import numpy as np
 from bench_report import write_report
 from measuring import (
     OURS,
+    OURS_BFLOAT16,
+    OURS_FLOAT32,
     REPOSITORY,
     RUNTIMES,
     BenchmarkError,
@@ -30,11 +32,13 @@ from measuring import (
     agreement,
     child_environment,
     confined_to,
+    processor_kind,
     run_cold,
 )
 
 WORK = REPOSITORY / "work_dir" / "benchmark"
-REPORT = REPOSITORY / "benchmarks" / "RESULTS_inference.md"
+# A result belongs to a kind of processor.
+REPORT = REPOSITORY / "benchmarks" / f"RESULTS_inference_{processor_kind()}.md"
 SAME = 0.999  # DSC
 EXPORTED = ("ONNX Runtime", "OpenVINO")
 COLD = {
@@ -46,6 +50,10 @@ WARM = {
     "encoder": ("encode", ("torch alone", *EXPORTED)),
     **{f"decoder-{n}": (f"decode {n}", ("torch alone", *EXPORTED)) for n in (1, 8, 32, 125)},
 }
+# Ours in bfloat16, whose masks are compared but need not be the same.
+LOW = ("OpenVINO, its default precision", OURS_FLOAT32)
+COLD |= {f"{row}-bfloat16": (COLD[row][0], LOW) for row in ("cold-2d", "cold-3d-8")}
+WARM |= {"encoder-bfloat16": ("encode", LOW)}
 MEMORY = {"memory-picture": "large_picture", "memory-volume": "large_volume"}
 PROFILE = "profile"
 # In this order, what matters most first; pairs with all threads, and with fewer.
@@ -57,6 +65,9 @@ PAIRS = {
     "decoder-32": (3, 1),
     "decoder-125": (2, 1),
     PROFILE: (1, 0),
+    "encoder-bfloat16": (7, 3),
+    "cold-2d-bfloat16": (7, 3),
+    "cold-3d-8-bfloat16": (3, 1),
     "cold-3d-8": (3, 1),
     "cold-3d-1": (2, 1),
     "memory-picture": (1, 0),
@@ -68,6 +79,7 @@ ROWS = tuple(PAIRS)
 def prepare() -> None:
     """Programs stored, graphs exported; OpenVINO fills its cache in the first, untimed run."""
     commands = [["-m", "litemedsam_jax", "compile"]]
+    commands.append([*commands[0], "--precision", "bfloat16"])
     if not (WORK / "decoder.xml").exists():
         commands.append([str(RUNTIMES / "export.py")])
     for command in commands:
@@ -81,26 +93,26 @@ def measure_cold(row: str, threads: int, count: int, args, record: Record) -> No
     case = bench_cases.write(name, WORK / "cases")
     if args.full and row == "cold-3d-8":
         others = ("reference script", *others)
-    folder = WORK / "masks"
-    for who in (OURS, *others):
+    folder, mine = WORK / "masks", ours_in(row)
+    for who in (mine, *others):
         (folder / who).mkdir(parents=True, exist_ok=True)
     chosen = [other for other in others if not args.against or other in args.against]
     if not args.no_first_run:  # page cache, and what runtimes store
         short = bench_cases.write("picture", WORK / "cases")
-        for who in (OURS, *chosen):
+        for who in (mine, *chosen):
             run_cold(who, short, threads, folder / who / short.name)
     for _ in range(count):
         for other in chosen:
-            masks = {who: folder / who / case.name for who in (OURS, other)}
+            masks = {who: folder / who / case.name for who in (mine, other)}
             ours, theirs = (
-                run_cold(who, case, threads, masks[who], args.huge_pages) for who in (OURS, other)
+                run_cold(who, case, threads, masks[who], args.huge_pages) for who in (mine, other)
             )
             dsc = agreement(*(np.load(path)["segs"] for path in masks.values()))
             pair = Pair(row, threads, other, ours.seconds, theirs.seconds)
             pair.ours_mb, pair.other_mb, pair.dsc = ours.megabytes, theirs.megabytes, dsc
             pair.segment, pair.others = theirs.segment, max(ours.others, theirs.others)
             pair.huge = args.huge_pages
-            if dsc < SAME:
+            if dsc < SAME and mine == OURS:
                 raise BenchmarkError(f"the masks of {other} differ from ours: DSC {dsc:.4f}")
             record.add(pair)
 
@@ -109,8 +121,9 @@ def measure_warm(row: str, threads: int, count: int, args, workers: "Workers", r
     command, others = WARM[row]
     for _ in range(count):
         for other in (name for name in others if not args.against or name in args.against):
-            dsc = workers.agreement(other)
-            ours, theirs = (workers.get(who).ask(command) for who in (OURS, other))
+            mine = ours_in(row)
+            dsc = workers.agreement(mine, other)
+            ours, theirs = (workers.get(who).ask(command) for who in (mine, other))
             pair = Pair(row, threads, other, ours[0], theirs[0], dsc=dsc)
             pair.others, pair.huge = max(ours[1], theirs[1]), args.huge_pages
             record.add(pair)
@@ -122,26 +135,31 @@ class Workers:
     def __init__(self, threads: int, huge_pages: bool):
         self._threads, self._huge_pages = threads, huge_pages
         self._running: dict[str, Worker] = {}
-        self._agreement: dict[str, float] = {}
+        self._agreement: dict[tuple[str, str], float] = {}
 
     def get(self, who: str) -> Worker:
         if who not in self._running:
             self._running[who] = Worker(who, self._threads, self._huge_pages)
         return self._running[who]
 
-    def agreement(self, who: str) -> float:
+    def agreement(self, mine: str, who: str) -> float:
         """DSC of its masks and ours, the smallest of 125 boxes."""
-        if who not in self._agreement:
-            dsc = agreement(self.get(OURS).masks(), self.get(who).masks())
-            if dsc < SAME:
+        if (mine, who) not in self._agreement:
+            dsc = agreement(self.get(mine).masks(), self.get(who).masks())
+            if dsc < SAME and mine == OURS:
                 raise BenchmarkError(f"the masks of {who} differ from ours: DSC {dsc:.4f}")
-            self._agreement[who] = dsc
-        return self._agreement[who]
+            self._agreement[mine, who] = dsc
+        return self._agreement[mine, who]
 
     def close(self) -> None:
         """Ends them all, so that cold rows have the memory to themselves."""
         while self._running:
             self._running.popitem()[1].close()
+
+
+def ours_in(row: str) -> str:
+    """Which of ours a row is about."""
+    return OURS_BFLOAT16 if row.endswith("-bfloat16") else OURS
 
 
 def measure_memory(row: str, threads: int, record: Record) -> None:
@@ -187,7 +205,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     args = parse()
-    path = WORK / "pairs.jsonl"
+    path = WORK / f"pairs_{processor_kind()}.jsonl"
     if args.fresh:
         for old in (path, WORK / "profile.md"):
             old.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -20,14 +21,18 @@ DISTURBED = 0.08
 TRIES = 4
 LONG = 10.0  # seconds; such a run is not repeated
 
-OURS = "ours"
+OURS, OURS_BFLOAT16 = "ours", "ours, bfloat16"
+OURS_FLOAT32 = "ours, float32"  # beside OURS_BFLOAT16
 SCRIPTS = {
     "reference script": ("with_torch.py", "--reference", "--plotting"),
     "torch alone": ("with_torch.py", "--reference"),
     "torch, cached": ("with_torch.py",),
     "ONNX Runtime": ("with_onnxruntime.py",),
     "OpenVINO": ("with_openvino.py",),
+    "OpenVINO, its default precision": ("with_openvino.py", "--default-precision"),
     OURS: ("with_ours.py",),
+    OURS_FLOAT32: ("with_ours.py",),
+    OURS_BFLOAT16: ("with_ours.py", "--bfloat16"),
 }
 HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1"}  # predict.sh's
 
@@ -44,6 +49,16 @@ class Run:
     megabytes: float
     segment: float  # of these, between a loaded model and masks; 0 where not told
     others: float  # share of the machine that other processes took meanwhile
+
+
+def processor_kind() -> str:
+    """The kind of processor that results are kept apart by, such as "intel_amx"."""
+    text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    vendor = {"GenuineIntel": "intel", "AuthenticAMD": "amd"}
+    name = next((short for full, short in vendor.items() if full in text), platform.machine())
+    words = set(text.split())
+    best = [("amx_bf16", "amx"), ("avx512f", "avx512"), ("avx2", "avx2")]
+    return "_".join([name, *[level for flag, level in best if flag in words][:1]])
 
 
 @contextlib.contextmanager
@@ -84,8 +99,9 @@ def run_cold(
 
 def _run_once(who: str, case: Path, threads: int, masks: Path, everyone_huge: bool) -> Run:
     environment = child_environment(everyone_huge)
-    if who == OURS:
+    if who.startswith(OURS):
         command = ["sh", "predict.sh", "-i", str(case), "-o", str(masks.parent)]
+        command += ["--precision", "bfloat16"] if who == OURS_BFLOAT16 else []
     else:
         script, *flags = SCRIPTS[who]
         command = [sys.executable, str(RUNTIMES / script), "case", str(threads)]
@@ -101,7 +117,7 @@ def _run_once(who: str, case: Path, threads: int, masks: Path, everyone_huge: bo
         process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         told = out.read()
-    if process.returncode or (who == OURS and "compiling" in told):
+    if process.returncode or (who.startswith(OURS) and "compiling" in told):
         raise BenchmarkError(f"{who} failed, or compiled:\n{told}")
     own = usage.ru_utime + usage.ru_stime
     others = max(0.0, busy - own) / seconds / (os.cpu_count() or 1)
@@ -125,7 +141,7 @@ class Worker:
         self._process = subprocess.Popen(
             [sys.executable, str(RUNTIMES / script), "serve", str(threads), *flags],
             cwd=REPOSITORY,
-            env=child_environment(who == OURS or everyone_huge),
+            env=child_environment(who.startswith(OURS) or everyone_huge),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -1,6 +1,7 @@
 """This project, for the warm rows; its cold runs are predict.sh itself."""
 
 import os
+import sys
 
 import numpy as np
 from worker import PICTURE, REPOSITORY, serve
@@ -15,9 +16,11 @@ if __name__ == "__main__":
     with np.load(PICTURE) as case:
         image = case["imgs"]
 
+    precision = "bfloat16" if "--bfloat16" in sys.argv else "float32"
+
     class Backend:
         def __init__(self):
-            self.engine = LiteMedSAM.from_pretrained(device="cpu").engine
+            self.engine = LiteMedSAM.from_pretrained(device="cpu", precision=precision).engine
             self.encode = self.engine.encode
 
         def decode(self, embedding, boxes):
