@@ -7,9 +7,9 @@ Every figure is a pair of adjacent measurements, ours and another's, on the same
 (benchmarks/RESULTS_inference_KIND.md, KIND of the processor, and printed) gives medians of the
 pairs and of their ratios. The pairs are kept in work_dir/benchmark/pairs_KIND.jsonl, each as soon
 as it is measured, and the table is written anew after every row: --rows and --against measure a
-part, and a later call adds to it; --fresh starts anew, --report only writes the table. All rows take 25 minutes on 2 quiet cores;
---pairs sets how many pairs, of every row alike. Masks are compared with ours in every cold run.
-Runs during which other processes take more than 8 % of the machine are repeated.
+part, and a later call adds to it; --fresh starts anew, --report only writes the table. All rows
+take 25 minutes on 2 quiet cores; --pairs sets how many pairs, of every row alike. Masks are
+compared with ours in every cold run. Runs during which other processes take more than 8 % of the machine are repeated.
 """
 
 import argparse

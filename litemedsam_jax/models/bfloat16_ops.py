@@ -5,8 +5,6 @@ do several times faster; norms, softmax, depthwise sums and residuals stay float
 product is stored in bfloat16 by whatever computes it, in half of the memory.
 """
 
-import math
-
 import jax.numpy as jnp
 from jax import lax
 
@@ -15,7 +13,6 @@ from litemedsam_jax.models.layers import Array
 DTYPE = jnp.bfloat16
 
 _FEW_KEYS = 64
-_LARGE_WINDOWS = 5  # whose logits are computed at a time, as many as the cache has room for
 
 # Phi(x) - 1/2 = x·P(x²) for |x| <= 4, where it is set to 1/2: GELU is within 1.9e-4, a tenth of
 # what rounding its result to bfloat16 changes.
@@ -108,14 +105,6 @@ def attend(q: Array, k: Array, v: Array, bias: Array, subtract_max: bool) -> Arr
     Returns:
         (windows, h, L, d) float32.
     """
-    bias = lax.optimization_barrier(bias)
-    windows = len(q)
-    step = windows if k.shape[-2] <= _FEW_KEYS else math.gcd(windows, _LARGE_WINDOWS)
-    parts = [slice(start, start + step) for start in range(0, windows, step)]
-    return jnp.concatenate([_attend(q[i], k[i], v[i], bias, subtract_max) for i in parts])
-
-
-def _attend(q: Array, k: Array, v: Array, bias: Array, subtract_max: bool) -> Array:
     logits = _batched(q, k, q.ndim - 1) + bias
     if subtract_max:
         logits = logits - logits.max(-1, keepdims=True)

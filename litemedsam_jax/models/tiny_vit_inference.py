@@ -26,6 +26,7 @@ from litemedsam_jax.models.tiny_vit import offset_index
 Params = dict[str, Any]
 
 _TRANSFORMED_ROWS = 32  # at a time in whole blocks: less memory, no time
+_ATTENDING_TOKENS = 1000  # at a time in bfloat16: their logits stay in the cache
 _LAYER_NORM_EPSILON, _NECK_EPSILON = 1e-5, 1e-6
 
 # erf(z) = z·P(z²)/Q(z²) for |z| <= 3.92, beyond which float32 knows only ±1. Fitted by least
@@ -95,14 +96,18 @@ def _attend_bfloat16(
     tokens = _normalise(x).astype(bfloat16_ops.DTYPE)
     tokens = jnp.pad(tokens, ((0, 0), (0, 0), (0, padded_width - width), (0, 0)))
     tokens = partition_windows(tokens, window)
-    qkv = _linear(params["qkv"], tokens).astype(bfloat16_ops.DTYPE)
-    qkv = qkv.reshape(-1, window**2, heads, 3, dim // heads).transpose(3, 0, 2, 1, 4)
     biases, indices = params["attention_biases"], offset_index(window)
     # From the heads' biases in a row, so that a head's lie together.
     places = np.arange(heads)[:, None, None] * biases.shape[1] + indices
-    bias = biases.reshape(-1)[places]
-    y = bfloat16_ops.attend(qkv[0], qkv[1], qkv[2], bias, subtract_max)
-    y = y.astype(bfloat16_ops.DTYPE).transpose(0, 2, 1, 3).reshape(-1, window**2, dim)
+    bias = lax.optimization_barrier(biases.reshape(-1)[places])
+    step = max(1, _ATTENDING_TOKENS // window**2)
+    parts = []
+    for start in range(0, len(tokens), step):
+        qkv = _linear(params["qkv"], tokens[start : start + step]).astype(bfloat16_ops.DTYPE)
+        qkv = qkv.reshape(-1, window**2, heads, 3, dim // heads).transpose(3, 0, 2, 1, 4)
+        y = bfloat16_ops.attend(*qkv, bias, subtract_max).astype(bfloat16_ops.DTYPE)
+        parts.append(y.transpose(0, 2, 1, 3).reshape(-1, window**2, dim))
+    y = jnp.concatenate(parts)
     y = merge_windows(y, window, height, padded_width)[:, :, :width]
     return x + _linear(params["proj"], y)
 
