@@ -9,7 +9,8 @@ pairs and of their ratios. The pairs are kept in work_dir/benchmark/pairs_KIND.j
 as it is measured, and the table is written anew after every row: --rows and --against measure a
 part, and a later call adds to it; --fresh starts anew, --report only writes the table. All rows
 take 25 minutes on 2 quiet cores; --pairs sets how many pairs, of every row alike. Masks are
-compared with ours in every cold run. Runs during which other processes take more than 8 % of the machine are repeated.
+compared with ours in every cold run. Runs during which other processes take more than 8 % of the
+machine are repeated.
 """
 
 import argparse
