@@ -105,7 +105,8 @@ def _attend_bfloat16(
     for start in range(0, len(tokens), step):
         qkv = _linear(params["qkv"], tokens[start : start + step]).astype(bfloat16_ops.DTYPE)
         qkv = qkv.reshape(-1, window**2, heads, 3, dim // heads).transpose(3, 0, 2, 1, 4)
-        y = bfloat16_ops.attend(*qkv, bias, subtract_max).astype(bfloat16_ops.DTYPE)
+        y = bfloat16_ops.attend(qkv[0], qkv[1], qkv[2], bias, subtract_max)
+        y = y.astype(bfloat16_ops.DTYPE)
         parts.append(y.transpose(0, 2, 1, 3).reshape(-1, window**2, dim))
     y = jnp.concatenate(parts)
     y = merge_windows(y, window, height, padded_width)[:, :, :width]
