@@ -104,3 +104,14 @@ def keep_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(_MMAP_THRESHOLD, _KEPT)
         libc.mallopt(_TRIM_THRESHOLD, 2 * _KEPT)
+
+
+_left: list[object] = []
+
+
+def leave_to_the_end(thing: object) -> None:
+    """Keeps the last such object until the process ends, which frees it faster than Python does.
+
+    For a model, 25 ms of a cold start.
+    """
+    _left[:] = [thing]

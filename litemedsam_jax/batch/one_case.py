@@ -12,7 +12,7 @@ from litemedsam_jax.imaging.case import Case, read_case
 from litemedsam_jax.imaging.errors import CaseError
 from litemedsam_jax.imaging.npz import write_npz
 from litemedsam_jax.inference.strategies import REFERENCE, Strategy
-from litemedsam_jax.process import keep_memory
+from litemedsam_jax.process import keep_memory, leave_to_the_end
 from litemedsam_jax.weights.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class BatchOptions:
     shard: tuple[int, int] | None = None  # (I, N): of every N cases the one after I others
     postprocess: "tuple[Step, ...]" = ()  # that clean the masks
     files: "FileOptions | None" = None  # where boxes of image files (other than npz) come from
+    ends_process: bool = False  # nothing runs after the cases: the model need not be freed
 
 
 def is_npz(path: Path) -> bool:
@@ -176,6 +177,8 @@ class Segmenter:
             self._loaded = LiteMedSAM.from_pretrained(
                 options.weights, options.device, options.precision, wait=False
             )
+            if options.ends_process:
+                leave_to_the_end(self._loaded)
         return self._loaded
 
     def _write(self, path: Path, case: Case, image: "ImageCase | None", segs: np.ndarray) -> None:

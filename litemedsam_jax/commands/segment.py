@@ -272,6 +272,7 @@ def run(args: argparse.Namespace) -> int:
             shard=args.shard,
             postprocess=args.postprocess,
             files=_file_options(args),
+            ends_process=True,
         )
         shown = progress.ProgressDisplay("slices", style=args.progress)
         summary = segment_folder(options, progress=shown)
