@@ -2,6 +2,7 @@
 
   python benchmarks/training.py                     both frameworks, CPU or GPU as they find it
   python benchmarks/training.py --threads 1         on one core each
+  python benchmarks/training.py --cached --batch 8  the decoder alone, on cached embeddings: `adapt`
   python benchmarks/training.py --only data -data_root data/npy --workers 0 1 2 4
 
 Each framework has a process of its own, on the same made-up batch with the published weights:
@@ -38,6 +39,7 @@ def main() -> None:
     add("--steps", type=int, default=5, help="timed pairs of steps, after two")
     add("--precision", choices=("float32", "bfloat16"), default="float32", help="of jax")
     add("--remat", action="store_true", help="of jax")
+    add("--cached", action="store_true", help="frozen encoder, embeddings instead of images")
     add("--threads", type=int, help="cores of each process; default: all")
     add("--keep-memory", action="store_true", help="let torch's allocator keep freed memory too")
     add("-data_root", nargs="+", default=["data/npy"], help="for --only data")
@@ -72,6 +74,7 @@ class Runner:
         self.batch = args.batch
         command = [sys.executable, __file__, "--only", name, "--batch", str(args.batch)]
         command += ["--precision", args.precision] + ["--remat"] * args.remat
+        command += ["--cached"] * args.cached
         environment = dict(os.environ)
         if args.threads:
             command += ["--threads", str(args.threads)]
@@ -136,13 +139,16 @@ def serve(args: argparse.Namespace) -> None:
         print(json.dumps({**took, **description()}), flush=True)
 
 
-def made_up_batch(size: int) -> dict[str, np.ndarray]:
+def made_up_batch(size: int, cached: bool) -> dict[str, np.ndarray]:
     """Noise, a rectangle, its box."""
     image = np.random.default_rng(0).random((size, 256, 256, 3), np.float32)
     mask = np.zeros((size, 256, 256), np.uint8)
     mask[:, 60:140, 80:180] = 1
     box = np.tile(np.array([78, 57, 183, 142], np.float32), (size, 1))
-    return {"image": image, "mask": mask, "box": box}
+    if not cached:
+        return {"image": image, "mask": mask, "box": box}
+    embedding = np.random.default_rng(0).normal(0, 0.5, (size, 64, 64, 256)).astype(np.float16)
+    return {"embedding": embedding, "mask": mask, "box": box}
 
 
 def ready_jax(args: argparse.Namespace) -> tuple[Callable, Callable]:
@@ -156,15 +162,18 @@ def ready_jax(args: argparse.Namespace) -> tuple[Callable, Callable]:
 
     devices.launch(devices.Hosts())
     data = DataConfig(("-",), batch_size=args.batch)
+    frozen = optimizer.OptimizerConfig(freeze=("encoder",) if args.cached else ())
     config = TrainingConfig(
-        "finetune", "", lite_medsam(), data, dtype=args.precision, remat=args.remat
+        "finetune", lite_medsam(), data, frozen, dtype=args.precision, remat=args.remat
     )
     variables, _, _ = initial_weights.whole_model(default_weights.find(), None, 0)
     made = optimizer.make_optimizer(config, variables["params"], 100)
     step = steps.make_step(config, steps.finetune_loss(config, devices.AXIS), made, devices.AXIS)
     program = devices.DeviceFunction(step, mapped_output=False, donate=True)
     state = steps.init_state(variables, made, ema=False)
-    batch = {name: array[None, None] for name, array in made_up_batch(args.batch).items()}
+    batch = {
+        name: array[None, None] for name, array in made_up_batch(args.batch, args.cached).items()
+    }
 
     def run() -> None:
         nonlocal state
@@ -189,16 +198,21 @@ def ready_torch(args: argparse.Namespace) -> tuple[Callable, Callable]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = oracle.lite_medsam(published_checkpoint()).requires_grad_(True).train()
     model.to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-5, weight_decay=0.01)
-    batch = made_up_batch(args.batch)
-    image = torch.from_numpy(np.moveaxis(batch["image"], -1, 1).copy()).to(device)
+    trained = [model.prompt_encoder, model.mask_decoder] if args.cached else [model]
+    parameters = [one for part in trained for one in part.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=5e-5, weight_decay=0.01)
+    batch = made_up_batch(args.batch, args.cached)
+    seen = batch["embedding" if args.cached else "image"]
+    image = torch.from_numpy(np.moveaxis(seen, -1, 1).copy()).to(device)
+    if args.cached:
+        model.image_encoder.requires_grad_(False)
     mask = torch.from_numpy(batch["mask"])[:, None].float().to(device)
     box = torch.from_numpy(batch["box"])[:, None].to(device)
 
     def run() -> None:
         sparse, dense = model.prompt_encoder(points=None, boxes=box, masks=None)
         logits, iou = model.mask_decoder(
-            image_embeddings=model.image_encoder(image),
+            image_embeddings=image.float() if args.cached else model.image_encoder(image),
             image_pe=model.prompt_encoder.get_dense_pe(),
             sparse_prompt_embeddings=sparse,
             dense_prompt_embeddings=dense,

@@ -46,7 +46,8 @@ ROOMS = {
     "batch": {"imaging", "drawing", "weights", "engine", "inference"},
     "training": {"imaging", "drawing", "models", "weights", "preparation", "evaluation"},
     "adaptation": {
-        "imaging", "models", "weights", "inference", "preparation", "evaluation", "training",
+        "imaging", "drawing", "models", "weights", "inference", "preparation", "evaluation",
+        "training",
     },
     "commands": {
         "imaging", "drawing", "models", "weights", "engine", "inference", "batch", "training",

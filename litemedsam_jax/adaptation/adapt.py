@@ -1,7 +1,7 @@
 """From labelled cases to weights that segment their kind better, without forgetting the rest."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 from litemedsam_jax.adaptation.anchors import make_anchors
 from litemedsam_jax.adaptation.cases import LabelledCase, catalog_of
 from litemedsam_jax.adaptation.folds import Estimate, estimate, split_folds
+from litemedsam_jax.adaptation.pictures import shown_slice
 from litemedsam_jax.adaptation.prompts import use_boxes
 from litemedsam_jax.adaptation.scoring import CachedEngine, dsc_of_cases, mean
 from litemedsam_jax.training import devices, finetune, steps
@@ -94,6 +95,8 @@ class Adapter:
         self._anchor_cases = anchor_cases
         self._decoder = Decoder(config.model)
         self._size = config.model.image_encoder.image_size
+        # Case -> share -> the masks (H, W) of one slice, for pictures.
+        self.pictured: dict[str, dict[float, np.ndarray]] = {}
         self._steps: dict[str, devices.DeviceFunction] = {}  # compiled once for all folds
 
     @property
@@ -101,13 +104,18 @@ class Adapter:
         """The variables that it starts from."""
         return self._start.variables
 
-    def scores(self, variables: dict[str, Any], cases: Sequence[LabelledCase]) -> Scores:
+    def scores(
+        self,
+        variables: dict[str, Any],
+        cases: Sequence[LabelledCase],
+        on_case: Callable[[LabelledCase, np.ndarray], None] | None = None,
+    ) -> Scores:
         """DSC of cases, segmented with the strategy from the boxes of their labels."""
         start = self._start
         engine = CachedEngine(
             start.encode, start.embeddings, self._decoder, decoder_variables(variables)
         )
-        return dsc_of_cases(engine, cases, self._strategy)
+        return dsc_of_cases(engine, cases, self._strategy, on_case)
 
     def held_out_scores(
         self, cases: Sequence[LabelledCase], folds: int
@@ -126,9 +134,17 @@ class Adapter:
             end = self.learn(training, f"fold_{number}")
             for share in (0.0, *BLENDS):
                 variables = blended(self._start.variables, end, share)
-                for name, dsc in self.scores(variables, held).items():
+                keep = self._keep_for_pictures(share)
+                for name, dsc in self.scores(variables, held, keep).items():
                     found[name][share] = dsc
         return {name: found[name] for name in sorted(found)}
+
+    def _keep_for_pictures(self, share: float) -> Callable[[LabelledCase, np.ndarray], None]:
+        def keep(case: LabelledCase, segs: np.ndarray) -> None:
+            z = shown_slice(case)
+            self.pictured.setdefault(case.name, {})[share] = (segs if z is None else segs[z]).copy()
+
+        return keep
 
     def learn(self, cases: Sequence[LabelledCase], name: str) -> dict[str, Any]:
         """Trains prompt encoder and mask decoder on cases and anchors; all of what was learned.

@@ -1,6 +1,6 @@
 """Scores of cases with a strategy of inference, for a decoder that is being trained."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,13 +42,19 @@ class CachedEngine:
         return self._decoder(self._variables, embedding, boxes)
 
 
-def dsc_of_cases(engine: Any, cases: Sequence[LabelledCase], strategy: str) -> dict[str, float]:
+def dsc_of_cases(
+    engine: Any,
+    cases: Sequence[LabelledCase],
+    strategy: str,
+    on_case: Callable[[LabelledCase, np.ndarray], None] | None = None,
+) -> dict[str, float]:
     """Segments cases from the tight boxes of their labels.
 
     Args:
         engine: an engine of inference, or a `CachedEngine`.
         cases: with their true labels.
         strategy: as of `infer.py --strategy`.
+        on_case: called with each case and its masks, labelled as the truth.
 
     Returns:
         Case -> DSC, the mean over its labels, from 0 to 1.
@@ -60,6 +66,8 @@ def dsc_of_cases(engine: Any, cases: Sequence[LabelledCase], strategy: str) -> d
         segs = rename_labels(segment(case.image, case.boxes, strategy), case.labels)
         score = score_case(case.gts, segs, case.spacing, corrected=True, nsd=False)
         scores[case.name] = float(score.dsc)
+        if on_case is not None:
+            on_case(case, segs)
     return scores
 
 

@@ -139,10 +139,28 @@ def _adapt(args: argparse.Namespace) -> int:
     try:
         if args.estimate:
             return _estimate(args, adapter, cases)
-        return _conclude(args, config, adapt(adapter, cases, args.folds), counters)
+        adaptation = adapt(adapter, cases, args.folds)
+        _draw(config, cases, adapter, adaptation)
+        return _conclude(args, config, adaptation, counters)
     except Stopped:
         say("stopped by SIGTERM; nothing was written, the embeddings stay for the next time")
         return 143
+
+
+def _draw(
+    config: "TrainingConfig",
+    cases: "Sequence[LabelledCase]",
+    adapter: "Adapter",
+    adaptation: "Adaptation",
+) -> None:
+    from litemedsam_jax.adaptation.pictures import draw_held_out
+    from litemedsam_jax.training.devices import say
+
+    share = adaptation.estimate.blend
+    if share:
+        path = Path(config.work_dir) / "held_out.png"
+        draw_held_out(path, cases, adapter.pictured, share)
+        say(f"held-out cases before and after: {path}")
 
 
 def _anchor_cases(args: argparse.Namespace) -> "list[LabelledCase]":

@@ -101,7 +101,9 @@ class Scripted(Adapter):
         self.learned.append((name, [case.name for case in cases]))
         return scalar(1)
 
-    def scores(self, variables, cases):
+    def scores(self, variables, cases, on_case=None):
+        for case in cases if on_case else ():
+            on_case(case, case.gts)
         score = {"MR": self.other, "US": self.own}
         return {c.name: float(score[c.modality](variables["params"]["a"])) for c in cases}
 
@@ -132,6 +134,7 @@ def test_the_blend_that_gains_most_and_forgets_nothing_is_taken(tmp_path, own, o
     gains = own(1) > own(0) + 0.001 or own(0.5) > own(0) + 0.001
     assert [name for name, _ in adapter.learned] == ["fold_1", "fold_2"] + ["all"] * gains
     assert len(adapter.learned[0][1]) == 2
+    assert set(adapter.pictured["US_0"]) == {0.0, 0.25, 0.5, 0.75, 1.0}
 
 
 def test_a_blend_lies_between_start_and_end(start):
