@@ -157,12 +157,12 @@ def ready_jax(args: argparse.Namespace) -> tuple[Callable, Callable]:
 
     from litemedsam_jax.config import lite_medsam
     from litemedsam_jax.training import devices, initial_weights, optimizer, steps
-    from litemedsam_jax.training.config import DataConfig, TrainingConfig
+    from litemedsam_jax.training.config import DataConfig, OptimizerConfig, TrainingConfig
     from litemedsam_jax.weights import default_weights
 
     devices.launch(devices.Hosts())
     data = DataConfig(("-",), batch_size=args.batch)
-    frozen = optimizer.OptimizerConfig(freeze=("encoder",) if args.cached else ())
+    frozen = OptimizerConfig(freeze=("encoder",) if args.cached else ())
     config = TrainingConfig(
         "finetune", lite_medsam(), data, frozen, dtype=args.precision, remat=args.remat
     )
