@@ -7,7 +7,7 @@ Where the end is not known, evidence of the object (see `object_evidence`) is su
 and the object ends where the sum is largest.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +45,10 @@ class SliceMask:
 
 
 def propagate(
-    encoded: EncodedVolume, prompt: SlicePrompt, previews: bool = False
+    encoded: EncodedVolume,
+    prompt: SlicePrompt,
+    previews: bool = False,
+    enough: Callable[[], bool] = lambda: False,
 ) -> Iterator[SliceMask]:
     """Yields an object's mask slice by slice, outwards from where it was drawn.
 
@@ -59,6 +62,8 @@ def propagate(
         prompt: the object's boxes; see `fit_prompt` for what is put right.
         previews: also yield masks (not `final`) of slices whose side has no known end, as soon as
             they are decoded.
+        enough: asked before each slice; once it says so, the object ends where it most likely does
+            by what was seen.
 
     Raises:
         CaseError: a box lies outside of the volume (at the first `next`).
@@ -82,11 +87,12 @@ def propagate(
             sides.append(side_of(encoded, drawn, start, logits, direction, first, last))
     while sides:
         for side in list(sides):
-            step = side.advance(encoded)
+            stopped = enough()
+            step = None if stopped else side.advance(encoded)
             if step is not None and (previews or side.known):
                 scores = side.scores(step, encoded.frame)
                 yield _mask(step, scores, prompt.axis, removed, final=side.known)
-            if side.done:
+            if side.done or stopped:
                 sides.remove(side)
                 for late in side.found():
                     yield _mask(late, side.scores(late, encoded.frame), prompt.axis, removed)

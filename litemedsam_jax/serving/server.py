@@ -1,5 +1,6 @@
 """Listening and serving, until the user ends it."""
 
+import os
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +27,8 @@ def listen(host: str, port: int) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
+    if os.name == "posix":  # a server that was killed may be started again at once
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
     except OSError as error:

@@ -1,6 +1,8 @@
 """Slices that a user is likely to prompt next, encoded while nobody waits for the model."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,31 +13,57 @@ from litemedsam_jax.serving.remote.image_intake import Image
 from litemedsam_jax.serving.remote.session import Session
 
 
+class _Place(NamedTuple):
+    session: Session
+    image: Image
+    axis: int
+    slices: Iterator[int]  # still to be encoded
+
+
 class Ahead:
     """Encodes slices outwards from where a user looks; a new place takes the old one's place."""
 
     def __init__(self, worker: ModelWorker, most_slices: int):
         """most_slices: from each place, so that they do not drive one another from the cache."""
         self._worker, self._most = worker, most_slices
+        self._paused = 0
+        self._places: dict[int, _Place] = {}  # by session, those that are not done
 
     def look(self, session: Session, axis: int, index: int) -> None:
         """Begins at a slice of a session's image."""
-        image = session.image
-        if image is None:
+        if session.image is not None:
+            slices = _outwards(session.image.shape[axis], index, self._most)
+            self._places[id(session)] = _Place(session, session.image, axis, slices)
+            self._submit(id(session))
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """While somebody waits for the model: masks come slice by slice, with gaps between."""
+        self._paused += 1
+        try:
+            yield
+        finally:
+            self._paused -= 1
+            if not self._paused:
+                for key in list(self._places):
+                    self._submit(key)
+
+    def _submit(self, key: int) -> None:
+        self._worker.submit(lambda model: self._step(model, key), AHEAD, latest_of=key)
+
+    def _step(self, model: LiteMedSAM, key: int) -> None:
+        place = self._places.get(key)
+        if place is None or self._paused:
             return
-        slices = _outwards(image.shape[axis], index, self._most)
-        self._submit(session, image, axis, slices)
-
-    def _submit(self, session: Session, image: Image, axis: int, slices: Iterator[int]) -> None:
-        def step(model: LiteMedSAM) -> None:
+        session, image, axis, slices = place
+        for index in slices:
             if session.image is not image:  # it has another one, or is over
+                break
+            if _encode(model, image, axis, index):
+                self._submit(key)
                 return
-            for index in slices:
-                if _encode(model, image, axis, index):
-                    self._submit(session, image, axis, slices)
-                    return
-
-        self._worker.submit(step, AHEAD, latest_of=id(session))
+        if self._places.get(key) is place:
+            del self._places[key]
 
 
 def _encode(model: LiteMedSAM, image: Image, axis: int, index: int) -> bool:

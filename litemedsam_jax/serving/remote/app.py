@@ -84,7 +84,7 @@ def create_app(worker: ModelWorker, options: Options) -> ASGIApp:
     context = Context(
         leases,
         memory,
-        Predictor(worker, options.strategy, options.answer_seconds),
+        Predictor(worker, options.strategy, options.answer_seconds, ahead),
         ahead,
         worker,
         options.intensity,

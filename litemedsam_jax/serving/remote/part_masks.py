@@ -1,6 +1,6 @@
 """The mask of a part of the object, slice by slice; runs on the model's thread."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from litemedsam_jax.serving.remote.drawn_box import DrawnBox, Part
 
 
 class SliceOfMask(NamedTuple):
-    """A mask on a slice; not final: another may follow, or the object may end before it."""
+    """A mask on a slice; not final: it only says that the work goes on."""
 
     number: int
     rows: slice
@@ -26,7 +26,12 @@ class SliceOfMask(NamedTuple):
 
 
 def slices_of(
-    model: LiteMedSAM, volume: np.ndarray, part: Part, axis: int, strategy: Strategy
+    model: LiteMedSAM,
+    volume: np.ndarray,
+    part: Part,
+    axis: int,
+    strategy: Strategy,
+    enough: Callable[[], bool],
 ) -> Iterator[SliceOfMask]:
     """Yields a part's mask; slices lie across the part's own axis, see `axis_of`.
 
@@ -36,11 +41,12 @@ def slices_of(
         part: Of boxes inside the volume.
         axis: Along which boxes in three dimensions are worked on.
         strategy: Of boxes in three dimensions.
+        enough: Once it says so, a flat box's mask ends by what was seen so far.
     """
     if part.first.flat is None:
         yield from _solid(model, np.moveaxis(volume, axis, 0), part.first.in_volume(axis), strategy)
     elif part.first.through and volume.shape[part.first.flat] > 1:
-        yield from _through(model, volume, part)
+        yield from _through(model, volume, part, enough)
     else:
         yield _single(model, volume, part.first)
 
@@ -80,7 +86,9 @@ def _single(model: LiteMedSAM, volume: np.ndarray, box: DrawnBox) -> SliceOfMask
     return SliceOfMask(box.index, *region)
 
 
-def _through(model: LiteMedSAM, volume: np.ndarray, part: Part) -> Iterator[SliceOfMask]:
+def _through(
+    model: LiteMedSAM, volume: np.ndarray, part: Part, enough: Callable[[], bool]
+) -> Iterator[SliceOfMask]:
     """A part's mask from slice to slice, until its object ends."""
     from litemedsam_jax.inference.slice_propagation import propagate
 
@@ -88,7 +96,7 @@ def _through(model: LiteMedSAM, volume: np.ndarray, part: Part) -> Iterator[Slic
     boxes = tuple(DrawnBox(box.span, True, True).on_slice() for box in part.boxes)
     prompt = SlicePrompt(boxes)
     encoded = EncodedVolume(model.engine, volume, prompt.axis, kept=1)
-    for one in propagate(encoded, prompt, previews=True):
+    for one in propagate(encoded, prompt, previews=True, enough=enough):
         yield SliceOfMask(one.index, *one.region, final=one.final)
 
 

@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from litemedsam_jax.inference.predictor import LiteMedSAM
 from litemedsam_jax.inference.strategies import Strategy
 from litemedsam_jax.serving.model_worker import PROMPT, ModelWorker
+from litemedsam_jax.serving.remote.ahead import Ahead
 from litemedsam_jax.serving.remote.cropped_mask import CroppedMask
 from litemedsam_jax.serving.remote.drawn_box import Part
 from litemedsam_jax.serving.remote.image_intake import Image
@@ -33,9 +34,9 @@ class Predictor:
         seconds: After which an answer must be there, since clients wait for 60.
     """
 
-    def __init__(self, worker: ModelWorker, strategy: Strategy, seconds: float):
+    def __init__(self, worker: ModelWorker, strategy: Strategy, seconds: float, ahead: Ahead):
         self.seconds = seconds
-        self._worker, self._strategy = worker, strategy
+        self._worker, self._strategy, self._ahead = worker, strategy, ahead
 
     async def predict(
         self, session: Session, state: ObjectState, gone: Callable[[], Awaitable[bool]]
@@ -55,14 +56,15 @@ class Predictor:
         deadline = time.monotonic() + self.seconds
         masks: dict[Part, CroppedMask] = {}
         complete = True
-        for part in state.parts:
-            mask = session.mask_of(part, image.axis)
-            if mask is None:
-                mask, whole = await self._mask(session, image, part, deadline, gone)
-                if whole:
-                    session.keep(part, image.axis, mask)
-                complete = complete and whole
-            masks[part] = mask
+        with self._ahead.paused():
+            for part in state.parts:
+                mask = session.mask_of(part, image.axis)
+                if mask is None:
+                    mask, whole = await self._mask(session, image, part, deadline, gone)
+                    if whole:
+                        session.keep(part, image.axis, mask)
+                    complete = complete and whole
+                masks[part] = mask
         return await run_in_threadpool(state.composed, masks.__getitem__, complete)
 
     async def _mask(
@@ -75,25 +77,29 @@ class Predictor:
     ) -> tuple[CroppedMask, bool]:
         """A part's mask, and whether it is complete."""
         found: dict[int, SliceOfMask] = {}
-        slices = _Slices(self._worker, image, part, self._strategy)
+        slices = _Slices(self._worker, image, part, self._strategy, deadline)
         while (one := await slices.next()) is not None:
-            found[one.number] = one
+            if one.final:
+                found[one.number] = one
             if session.over or await gone():
                 raise Abandoned
-            if time.monotonic() > deadline:
-                if part.first.flat is None:
-                    raise OutOfTime
-                return await run_in_threadpool(assemble, found, axis_of(part, image.axis)), False
-        final = {index: one for index, one in found.items() if one.final}
-        return await run_in_threadpool(assemble, final, axis_of(part, image.axis)), True
+            if part.first.flat is None and time.monotonic() > deadline:
+                raise OutOfTime
+        mask = await run_in_threadpool(assemble, found, axis_of(part, image.axis))
+        return mask, not slices.stopped
 
 
 class _Slices:
     """A part's slices, each a job of its own: between two of them others have their turn."""
 
-    def __init__(self, worker: ModelWorker, image: Image, part: Part, strategy: Strategy):
-        self._worker = worker
-        self._begin = lambda model: slices_of(model, image.volume, part, image.axis, strategy)
+    def __init__(
+        self, worker: ModelWorker, image: Image, part: Part, strategy: Strategy, deadline: float
+    ):
+        self.stopped = False
+        self._worker, self._deadline = worker, deadline
+        self._begin = lambda model: slices_of(
+            model, image.volume, part, image.axis, strategy, self._enough
+        )
         self._running: Iterator[SliceOfMask] | None = None
 
     async def next(self) -> SliceOfMask | None:
@@ -105,3 +111,7 @@ class _Slices:
         if self._running is None:
             self._running = self._begin(model)
         return next(self._running, None)
+
+    def _enough(self) -> bool:
+        self.stopped = self.stopped or time.monotonic() > self._deadline
+        return self.stopped

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import uvicorn
 
 from litemedsam_jax.inference.predictor import LiteMedSAM
@@ -15,17 +16,24 @@ from litemedsam_jax.serving.remote.app import Options, create_app
 from litemedsam_jax.serving.remote.caching_engine import CachingEngine
 from litemedsam_jax.serving.server import listen
 
+# A slice's own box, alone; with the ellipsoid's section and the boxes around the masks before.
+_PROMPTS_OF_A_SLICE = (1, 4)
+
 __all__ = ["Options", "listen", "open_model", "serve"]
 
 
 def open_model(weights: Path | None, cache_bytes: int) -> LiteMedSAM:
-    """A model that encodes no slice twice while its embedding is kept.
+    """A model that encodes no slice twice while its embedding is kept, loaded or compiled to run.
 
     Raises:
         CheckpointError: The weights are missing or broken.
     """
     engine: Any = LiteMedSAM.from_pretrained(weights, "cpu").engine
-    return LiteMedSAM(CachingEngine(engine, EmbeddingCache(cache_bytes)))  # type: ignore[arg-type]
+    embedding = engine.encode(np.zeros((256, 256, 3), np.float32))
+    for count in _PROMPTS_OF_A_SLICE:  # the first box would wait for it
+        engine.decode(embedding, np.tile(np.float32([64, 64, 192, 192]), (count, 1)))
+    caching: Any = CachingEngine(engine, EmbeddingCache(cache_bytes))
+    return LiteMedSAM(caching)
 
 
 def serve(model: LiteMedSAM, options: Options, listening: socket.socket) -> None:
