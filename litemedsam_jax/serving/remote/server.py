@@ -31,7 +31,7 @@ def open_model(weights: Path | None, cache_bytes: int) -> LiteMedSAM:
     engine: Any = LiteMedSAM.from_pretrained(weights, "cpu").engine
     embedding = engine.encode(np.zeros((256, 256, 3), np.float32))
     for count in _PROMPTS_OF_A_SLICE:  # the first box would wait for it
-        engine.decode(embedding, np.tile(np.float32([64, 64, 192, 192]), (count, 1)))
+        engine.decode(embedding, np.array([[64, 64, 192, 192]] * count, np.float32))
     caching: Any = CachingEngine(engine, EmbeddingCache(cache_bytes))
     return LiteMedSAM(caching)
 
