@@ -24,8 +24,8 @@ def test_a_user_of_napari_gets_masks_and_goes_on_after_the_server_was_killed(
     result = subprocess.run(
         [xvfb, "-a", "-s", "-screen 0 1400x950x24 +extension GLX", PYTHON, DRIVER,
          sys.executable, weights_file, CASE, tmp_path],
-        env={**os.environ, "QT_QPA_PLATFORM": "xcb", "XDG_CONFIG_HOME": str(tmp_path)}, cwd=REPOSITORY,
-        capture_output=True, text=True, timeout=400,
+        env={**os.environ, "QT_QPA_PLATFORM": "xcb", "XDG_CONFIG_HOME": str(tmp_path)},
+        cwd=REPOSITORY, capture_output=True, text=True, timeout=400,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
     assert "voxels" in result.stdout and (tmp_path / "napari.png").stat().st_size > 50_000
