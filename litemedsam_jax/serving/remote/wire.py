@@ -25,11 +25,9 @@ DTYPES = frozenset(
 
 # Of a blosc2 chunk: its header's size, the codecs (as bits 5-7 of its flags), the filters.
 _CHUNK_HEADER = 32
-_EXTENDED, _CHUNK_CODECS, _CHUNK_FILTERS = 0x05, (1, 4), (0, 1, 2)
+_EXTENDED, _COPIED, _CHUNK_CODECS, _CHUNK_FILTERS = 0x05, 0x02, (1, 4), (0, 1, 2)
 _SPECIAL_VALUES = (0, 1, 2, 3)  # none, zeros, NaN, one value; 4 would leave memory as it was
-# Bytes of a block, of which blosc2 takes several for each of its threads; that of a small array may
-# be longer than the array.
-_LEAST_BLOCK, _MOST_BLOCK = 4096, 64 << 20
+_MOST_BLOCK = 64 << 20  # bytes, of which blosc2 takes several for each of its threads
 
 
 class WireError(ValueError):
@@ -174,8 +172,9 @@ def _check_chunk(chunk: memoryview, length: int) -> None:
     size, block, compressed = struct.unpack_from("<iii", chunk, 4)
     if size != length or compressed != len(chunk):
         raise WireError("a chunk's own header says another length")
-    blocks_fit = 0 < block <= min(max(size, _LEAST_BLOCK), _MOST_BLOCK) and typesize > 0
-    if not blocks_fit or flags & _EXTENDED != _EXTENDED or flags >> 5 not in _CHUNK_CODECS:
+    codec_fits = flags >> 5 in _CHUNK_CODECS or (flags & _COPIED and flags >> 5 == 0)
+    block_fits = 0 < block <= min(size, _MOST_BLOCK) and typesize > 0
+    if not block_fits or not codec_fits or flags & _EXTENDED != _EXTENDED:
         raise WireError("a chunk is not one that the protocol's client writes")
     special = chunk[31] >> 4
     if (
