@@ -3,16 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from litemedsam_jax.imaging import file_kinds
+from litemedsam_jax.imaging import file_kinds, zoom_windows
 from litemedsam_jax.imaging.box_source import find_boxes, without_boxes
 from litemedsam_jax.imaging.boxes import boxes_of_labels
 from litemedsam_jax.imaging.errors import CaseError
 from litemedsam_jax.imaging.image_case import FileOptions, read_image_case
 from litemedsam_jax.imaging.labels import as_labels
 from litemedsam_jax.imaging.npz import read_npz
+from litemedsam_jax.inference.strategies import DEFAULT_WINDOWS
 from litemedsam_jax.preparation.training_set import Entry, visible_labels
 from litemedsam_jax.training.catalog import Catalog, Skipped
 
@@ -68,7 +70,7 @@ def read_cases(images: Path, labels: Path, skip_unlabelled: bool = False) -> lis
 
 
 def catalog_of(cases: Sequence[LabelledCase]) -> Catalog:
-    """The slices of cases that have a visible object, for training."""
+    """What of cases has a visible object, for training: slices, images, images' windows."""
     source = _CaseSource(cases)
     places = tuple((0, row) for row in range(len(source.entries)))
     return Catalog((source,), places, source.skipped)
@@ -131,32 +133,50 @@ def _case(
 
 
 class _CaseSource:
-    """A catalog's source of cases in memory."""
+    """A catalog's source of cases in memory: slices, images, and images' enlarged windows."""
 
     def __init__(self, cases: Sequence[LabelledCase]):
         self._cases = cases
         self.entries: list[Entry] = []
-        self._places: list[tuple[int, int | None]] = []
+        self._places: list[tuple[int, _Part]] = []
         background = lost = 0
         for number, case in enumerate(cases):
             spacing = None if case.spacing is None else tuple(map(float, case.spacing))
-            slices = list(case.gts) if case.is_volume else [case.gts]
-            for z, gts in enumerate(slices):
+            for part in _parts(case):
+                gts = case.gts[part.place]
                 labels = visible_labels(gts)
                 background += not gts.any()
                 lost += bool(gts.any() and not labels)
                 if labels:
-                    position = z if case.is_volume else None
-                    name = f"{case.name}-{z:03d}" if case.is_volume else case.name
-                    entry = Entry(name, case.name, case.modality, labels, position, spacing)
+                    name = f"{case.name}{part.suffix}"
+                    entry = Entry(name, case.name, case.modality, labels, part.position, spacing)
                     self.entries.append(entry)
-                    self._places.append((number, position))
+                    self._places.append((number, part))
         self.skipped = Skipped(background, lost)
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Image (H, W) or (H, W, 3) and labels (H, W) of an entry."""
-        number, position = self._places[index]
+        number, part = self._places[index]
         case = self._cases[number]
-        if position is None:
-            return case.image, case.gts
-        return case.image[position], case.gts[position]
+        return case.image[part.place], case.gts[part.place]
+
+
+class _Part(NamedTuple):
+    """What of a case is one sample's image."""
+
+    suffix: str  # of the case's name
+    place: int | tuple[slice, slice]  # in its arrays
+    position: int | None  # of a slice
+
+
+def _parts(case: LabelledCase) -> list[_Part]:
+    """A volume's slices; an image, and what `best` encodes again, enlarged, for small objects."""
+    if case.is_volume:
+        return [_Part(f"-{z:03d}", z, z) for z in range(len(case.gts))]
+    height, width = case.gts.shape
+    windows = zoom_windows.cover(case.boxes, height, width, DEFAULT_WINDOWS)
+    enlarged = [
+        _Part(f" (window {number})", (window.rows, window.columns), None)
+        for number, window in enumerate(windows, start=1)
+    ]
+    return [_Part("", (slice(None), slice(None)), None), *enlarged]

@@ -6,6 +6,10 @@ import SimpleITK as sitk
 
 from litemedsam_jax.adaptation.cases import catalog_of, read_cases
 from litemedsam_jax.imaging.errors import CaseError
+from litemedsam_jax.imaging.input_frame import to_input
+from litemedsam_jax.inference.predictor import LiteMedSAM
+from litemedsam_jax.training.samples import frame_of
+from tests.support.fake_engine import FakeEngine
 
 
 @pytest.fixture
@@ -36,10 +40,10 @@ def test_npz_cases_have_a_box_a_label_and_only_slices_with_objects(folders):
     assert volume.labels.tolist() == [1, 3] and volume.is_volume and not picture.is_volume
     assert volume.boxes[1].tolist() == [10, 5, 1, 19, 14, 3]
     catalog = catalog_of([picture, volume])
-    assert [entry.position for entry in catalog.entries] == [None, 1, 2, 3]
-    assert catalog.skipped.background == 1 and catalog.entries[1].spacing == (1.0, 1.0, 3.0)
-    np.testing.assert_array_equal(catalog[2].image, volume.image[2])
-    np.testing.assert_array_equal(catalog[2].gts, volume.gts[2])
+    assert [entry.position for entry in catalog.entries] == [None, None, 1, 2, 3]  # a window
+    assert catalog.skipped.background == 1 and catalog.entries[2].spacing == (1.0, 1.0, 3.0)
+    np.testing.assert_array_equal(catalog[3].image, volume.image[2])
+    np.testing.assert_array_equal(catalog[3].gts, volume.gts[2])
 
 
 def test_nifti_labels_come_onto_the_images_grid(folders, anatomy, organs, oblique):
@@ -68,3 +72,27 @@ def test_what_cannot_teach_is_refused_by_name(folders):
         read_cases(images, labels)
     with pytest.raises(FileNotFoundError, match="no images"):
         read_cases(images, labels, skip_unlabelled=True)
+
+
+def test_an_images_small_objects_are_seen_enlarged_as_best_sees_them(folders):
+    """The window is the very one that inference encodes, so that both share an embedding."""
+    images, labels = folders
+    gts = np.zeros((400, 500), np.uint8)
+    gts[50:70, 60:80], gts[300:316, 400:420] = 1, 2
+    image = np.random.default_rng(0).integers(0, 255, gts.shape).astype(np.uint8)
+    np.savez(images / "US_a.npz", imgs=image)
+    np.savez(labels / "US_a.npz", gts=gts)
+    cases = read_cases(images, labels)
+    catalog = catalog_of(cases)
+    assert [entry.case for entry in catalog.entries] == ["US_a"] * 3
+    assert [entry.labels for entry in catalog.entries] == [(1, 2), (1,), (2,)]
+    seen = []
+
+    class Engine(FakeEngine):
+        def encode(self, image):
+            seen.append(image)
+            return super().encode(image)
+
+    LiteMedSAM(Engine()).segment_image(cases[0].image, cases[0].boxes, "best")
+    for part, expected in zip(catalog, seen, strict=True):
+        np.testing.assert_array_equal(to_input(part.image, frame_of(part.image, 256)), expected)
