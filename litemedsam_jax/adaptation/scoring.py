@@ -7,10 +7,15 @@ import numpy as np
 
 from litemedsam_jax.adaptation.cases import LabelledCase
 from litemedsam_jax.evaluation.metrics import score_case
+from litemedsam_jax.imaging.boxes import boxes_of_labels
 from litemedsam_jax.imaging.labels import rename_labels
+from litemedsam_jax.imaging.slice_prompt import SliceBox, SlicePrompt
 from litemedsam_jax.inference.predictor import LiteMedSAM
 from litemedsam_jax.training.decoding import Decoder
 from litemedsam_jax.training.embedding_files import EmbeddingFiles, Encode
+
+# In the place of a strategy: volumes from one box on one slice of each object, propagated.
+FROM_SLICE = "slice"
 
 
 class CachedEngine:
@@ -53,7 +58,7 @@ def dsc_of_cases(
     Args:
         engine: an engine of inference, or a `CachedEngine`.
         cases: with their true labels.
-        strategy: as of `infer.py --strategy`.
+        strategy: as of `infer.py --strategy`; or `FROM_SLICE`.
         on_case: called with each case and its masks, labelled as the truth.
 
     Returns:
@@ -62,13 +67,34 @@ def dsc_of_cases(
     model = LiteMedSAM(engine)
     scores = {}
     for case in cases:
-        segment = model.segment_volume if case.is_volume else model.segment_image
-        segs = rename_labels(segment(case.image, case.boxes, strategy), case.labels)
+        segs = rename_labels(_segment(model, case, strategy), case.labels)
         score = score_case(case.gts, segs, case.spacing, corrected=True, nsd=False)
         scores[case.name] = float(score.dsc)
         if on_case is not None:
             on_case(case, segs)
     return scores
+
+
+def slice_prompts(case: LabelledCase) -> list[SlicePrompt]:
+    """One tight box for each object of a volume, on the slice with the most of it; labels 1 ..."""
+    prompts = []
+    for number, label in enumerate(case.labels, start=1):
+        z = int((case.gts == label).sum((1, 2)).argmax())
+        ((x_min, y_min, x_max, y_max),), _ = boxes_of_labels(
+            (case.gts[z] == label).astype(np.uint8)
+        )
+        box = SliceBox(z, (float(x_min), float(y_min), float(x_max), float(y_max)))
+        prompts.append(SlicePrompt((box,), label=number))
+    return prompts
+
+
+def _segment(model: LiteMedSAM, case: LabelledCase, strategy: str) -> np.ndarray:
+    if not case.is_volume:
+        of_images = "best" if strategy == FROM_SLICE else strategy
+        return model.segment_image(case.image, case.boxes, of_images)
+    if strategy == FROM_SLICE:
+        return model.segment_from_slices(case.image, slice_prompts(case))
+    return model.segment_volume(case.image, case.boxes, strategy)
 
 
 def mean(scores: dict[str, float]) -> float:

@@ -82,7 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--strategy",
         default="best",
         metavar="NAME",
-        help="with which held-out cases are segmented: the one of later use (default: best)",
+        help="with which held-out cases are segmented: the one of later use; slice: volumes from "
+        "one box on one slice of each object, propagated (default: best)",
     )
     add(
         "--anchor",
@@ -120,12 +121,14 @@ def run(args: argparse.Namespace) -> int:
 def _adapt(args: argparse.Namespace) -> int:
     from litemedsam_jax.adaptation.adapt import Adapter, Start, Stopped, adapt
     from litemedsam_jax.adaptation.cases import read_cases
+    from litemedsam_jax.adaptation.scoring import FROM_SLICE
     from litemedsam_jax.inference.strategies import parse
     from litemedsam_jax.training import finetune
     from litemedsam_jax.training.devices import say
     from litemedsam_jax.training.initial_weights import whole_model
 
-    parse(args.strategy)
+    if args.strategy != FROM_SLICE:
+        parse(args.strategy)
     _check_output(args)
     cases = read_cases(args.images, args.labels, args.labelled_only)
     variables, model, counters = whole_model(args.weights, None, 0)

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from litemedsam_jax.adaptation.cases import LabelledCase
-from litemedsam_jax.adaptation.scoring import CachedEngine, dsc_of_cases, mean
+from litemedsam_jax.adaptation.scoring import (
+    FROM_SLICE,
+    CachedEngine,
+    dsc_of_cases,
+    mean,
+    slice_prompts,
+)
 from litemedsam_jax.imaging.boxes import boxes_of_labels
 from litemedsam_jax.training.embedding_files import EmbeddingFiles
 from tests.support.fake_engine import FakeEngine
@@ -45,3 +51,17 @@ def test_every_slice_is_encoded_once_for_any_number_of_decoders(tmp_path):
         engine = CachedEngine(encode, files, decoder, "parameters")
         dsc_of_cases(engine, [case_of("volume", gts)], "clean")
     assert len(calls) == 1  # its slices are the same image
+
+
+def test_a_volume_is_scored_from_one_box_on_one_slice_of_each_object():
+    gts = np.zeros((5, 256, 256), np.uint8)
+    gts[1:4, 50:100, 60:120] = 7
+    gts[2, 40:110, 60:120] = 7
+    gts[1:4, 150:200, 60:120] = 2
+    case = case_of("volume", gts)
+    first, second = slice_prompts(case)
+    assert (first.label, second.label) == (1, 2)  # of labels 2 and 7
+    assert second.boxes[0].index == 2 and second.boxes[0].box == (60, 40, 119, 109)
+    engine = FakeEngine()
+    scores = dsc_of_cases(engine, [case, case_of("image", gts[2])], FROM_SLICE)
+    assert 0 < scores["volume"] <= 1 and scores["image"] > 0.97
