@@ -41,7 +41,7 @@ class Editor:
         self._highest = 0  # numbers of layers are never used again
         for record in journal.records if journal else ():
             self._replay(record)
-        if journal:
+        if journal and journal.records:
             document.recompose(document.whole())
             journal.records.clear()
         self._journal, self._replaying = journal, False
