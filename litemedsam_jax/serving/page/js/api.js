@@ -2,13 +2,6 @@
 
 const ROOT = "/api/v1";
 
-export class Refused extends Error {
-  constructor(status, message) {
-    super(message);
-    this.status = status;
-  }
-}
-
 async function call(method, path, body, signal) {
   let response;
   try {
@@ -20,14 +13,14 @@ async function call(method, path, body, signal) {
     });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Refused(0, "The server does not answer. Start `litemedsam annotate` again: nothing is lost.");
+    throw new Error("The server does not answer. Start `litemedsam annotate` again: nothing is lost.");
   }
   if (response.ok) return response;
   let message = `The server refused (${response.status}).`;
   try {
     message = (await response.json()).error ?? message;
   } catch { /* a page of another kind */ }
-  throw new Refused(response.status, message);
+  throw new Error(message);
 }
 
 async function json(method, path, body, signal) {

@@ -1,7 +1,7 @@
 // The cases at the left: which there are, what is done.
 
 import { openCase } from "./session.js";
-import { emit, on, store } from "./store.js";
+import { on, store } from "./store.js";
 
 const list = document.getElementById("case-list");
 const welcome = document.getElementById("welcome");
@@ -42,7 +42,6 @@ export function step(by) {
 
 export function fold() {
   document.getElementById("app").classList.toggle("folded");
-  emit("folded");
 }
 
 function show() {

@@ -1,14 +1,14 @@
 // Every key, in one table: what `?` shows is what works.
 
+import { api } from "./api.js";
+import { boxByKeys, moveByKeys, nextBox } from "./box_keys.js";
+import { nudgeThreshold, tidy } from "./box_panel.js";
 import { fold, step } from "./case_list.js";
 import { openHelp } from "./help.js";
 import { addLabel, chooseLabel, rename, stepLabel, toggle } from "./label_panel.js";
 import { toggleDiameters } from "./measurements.js";
 import { propagate, stopPropagating } from "./propagation.js";
 import { change, redo, save, showVoxel, undo } from "./session.js";
-import { api } from "./api.js";
-import { nudgeThreshold, tidy } from "./box_panel.js";
-import { boxByKeys, moveByKeys, nextBox } from "./box_keys.js";
 import { currentTool, focusPane, mainPane, scroll, setSpace } from "./stage.js";
 import { endError } from "./status.js";
 import { canEdit, emit, layerOf, store } from "./store.js";

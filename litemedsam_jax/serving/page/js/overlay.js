@@ -6,7 +6,7 @@ const HANDLE = 7; // pixels of the screen
 const GRAB = 7;
 
 // Corners and middles of a box [x_min, y_min, x_max, y_max] (inclusive), by what they move.
-export function handlesOf([x0, y0, x1, y1]) {
+function handlesOf([x0, y0, x1, y1]) {
   const xs = [["x0", x0], ["", (x0 + x1 + 1) / 2], ["x1", x1 + 1]];
   const ys = [["y0", y0], ["", (y0 + y1 + 1) / 2], ["y1", y1 + 1]];
   return ys.flatMap(([down, y]) => xs.map(([across, x]) => ({ moves: across + down, u: x, v: y })))

@@ -40,7 +40,7 @@ export function build() {
   followPosition();
 }
 
-export function followPosition() {
+function followPosition() {
   for (const pane of panes) pane.show(toSlice(pane.plane.axis, store.position).index);
 }
 
@@ -55,7 +55,7 @@ export function scroll(pane, steps) {
   emit("position");
 }
 
-export function redraw() { for (const pane of panes) pane.drawOverlay(); }
+function redraw() { for (const pane of panes) pane.drawOverlay(); }
 
 function setFocus(pane) {
   focus = pane;
@@ -138,7 +138,7 @@ function wheel(pane, event) {
 }
 
 // The slice that is encoded at is encoded while the user looks.
-export function encodeShown() {
+function encodeShown() {
   const pane = mainPane();
   const id = store.case?.id;
   if (!pane || pane.plane.axis !== 0 || pane.index < 0 || store.workspace.model.state !== "ready") {
