@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -141,4 +142,5 @@ def _key(host: str, key: str | None) -> str | None:
 
 
 def _log(line: str) -> None:
-    print(line, flush=True)
+    with suppress(OSError):  # nobody reads any more; the server goes on
+        print(line, flush=True)
