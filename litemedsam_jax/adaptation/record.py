@@ -66,5 +66,5 @@ def blend_table(adaptation: Adaptation) -> str:
             line += f"        {mean(kept):.3f}  {mean(kept) - before:+.3f}"
         elif share == 0 and adaptation.anchor_before:
             line += f"        {before:.3f}  {0:+.3f}"
-        lines.append(line + ("  <- taken" if share == adaptation.blend else ""))
+        lines.append(line + ("  <- taken" if share == adaptation.blend != 0 else ""))
     return "\n".join(lines)
