@@ -194,6 +194,9 @@ ACROSS_MODULES = {
     "batch/test_hostile",  # hundreds of broken cases in one folder
     "batch/test_image_kinds",  # files of every kind through `infer.py`
     "batch/test_real_run",  # the network, two processes
+    "inference/test_bfloat16",  # masks against float32's
+    "serving/remote/test_fuzz_remote",  # bodies without sense
+    "serving/remote/test_napari",  # the real plug-in
     # Parity with the PyTorch reference, level by level
     "models/test_operations",
     "models/test_blocks",

@@ -1,5 +1,7 @@
 """An image of any kind, opened to be looked at and worked on: its own values, its grid."""
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,6 +74,21 @@ class OpenedImage:
         if self.volume is None:
             return self.values
         return grey_levels(self.volume, self.path, IntensityOptions("auto"))[0]
+
+
+def import_readers(paths: Sequence[Path]) -> None:
+    """Imports what opening these images will need, up to half a second; missing extras are left."""
+    kinds = {file_kinds.kind_of(path) for path in paths}
+    nifti_there = any(file_kinds.suffix_of(path) in file_kinds.NIFTI_SUFFIXES for path in paths)
+    with suppress(ImportError):
+        if "picture" in kinds:
+            from litemedsam_jax.imaging import images_2d  # noqa: F401
+        if kinds & {"volume", "dicom"}:
+            from litemedsam_jax.imaging import volumes  # noqa: F401
+        if nifti_there:
+            from litemedsam_jax.imaging import nifti  # noqa: F401
+        if "dicom" in kinds:
+            from litemedsam_jax.imaging import dicom  # noqa: F401
 
 
 def open_image(path: Path) -> OpenedImage:

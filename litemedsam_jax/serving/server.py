@@ -4,10 +4,12 @@ import os
 import socket
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from types import FrameType
 
 import uvicorn
 
+from litemedsam_jax.imaging.opened_image import import_readers
 from litemedsam_jax.inference.predictor import LiteMedSAM
 from litemedsam_jax.inference.strategies import Strategy
 from litemedsam_jax.serving.app import create_app, new_token
@@ -66,6 +68,8 @@ def serve(
         lambda: load(weights),
         lambda: events.publish(None, {"model": True}),
     )
+    images = [entry.path for entry in workspace.entries]
+    Thread(target=import_readers, args=(images,), daemon=True).start()  # before one is opened
     learning = Learning(workspace, worker, weights, strategy.name, load)
     app = create_app(workspace, worker, events, token, port, host, strategy, learning)
     config = uvicorn.Config(
