@@ -141,7 +141,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("float32", "bfloat16", "auto"),
         default="float32",
         help="of the image encoder's products; 'bfloat16': faster on processors with AMX or "
-        "AVX-512 BF16, masks close to those of float32, in volumes not always, see docs/speed.md; 'auto': bfloat16 on "
+        "AVX-512 BF16, masks close to float32's, in volumes not always, see docs/speed.md; "
+        "'auto': bfloat16 on "
         "such processors (default: %(default)s)",
     )
     add("-device", default="cpu", help="cpu, gpu or tpu (default: %(default)s)")
