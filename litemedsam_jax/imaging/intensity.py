@@ -74,8 +74,7 @@ def guess_modality(
 def to_uint8(array: np.ndarray, options: IntensityOptions, advice: str = "") -> np.ndarray:
     """Maps values to 0-255 by the options; a constant array becomes 0.
 
-    8-bit data of no CT is left as it is under `window` if it fills 0-255 already. Source: the
-    reference's `pre_CT_MR.py`.
+    Bytes are mapped like all else. Source: the reference's `pre_CT_MR.py`.
 
     Args:
         array: Of any shape.
