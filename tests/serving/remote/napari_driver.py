@@ -1,6 +1,6 @@
 """What a user does in napari with its nnInteractive plug-in, by mouse, on `litemedsam serve`.
 
-Run by a Python that has napari and napari-nninteractive (see requirements/napari.txt), with a
+Run by a Python that has napari and napari-nninteractive (see .ci/napari.txt), with a
 display, such as Xvfb's. Arguments: the Python that has litemedsam_jax, the weights, a case (npz), a
 folder for pictures.
 """
