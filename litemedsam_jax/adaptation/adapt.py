@@ -127,7 +127,7 @@ class Adapter:
             Stopped: SIGTERM.
         """
         split = split_folds(cases, folds, self._config.data.seed)
-        found: dict[str, dict[float, float]] = {case.name: {} for case in cases}
+        scores: dict[str, dict[float, float]] = {case.name: {} for case in cases}
         for number, (training, held) in enumerate(split, start=1):
             names = ", ".join(case.name for case in held)
             devices.say(f"fold {number} of {len(split)}, held out: {names}")
@@ -136,8 +136,8 @@ class Adapter:
                 variables = blended(self._start.variables, end, share)
                 keep = self._keep_for_pictures(share)
                 for name, dsc in self.scores(variables, held, keep).items():
-                    found[name][share] = dsc
-        return {name: found[name] for name in sorted(found)}
+                    scores[name][share] = dsc
+        return {name: scores[name] for name in sorted(scores)}
 
     def _keep_for_pictures(self, share: float) -> Callable[[LabelledCase, np.ndarray], None]:
         def keep(case: LabelledCase, segs: np.ndarray) -> None:
@@ -235,10 +235,10 @@ def expectation(adapter: Adapter, cases: Sequence[LabelledCase], folds: int) -> 
         Stopped: SIGTERM.
     """
     scores = adapter.held_out_scores(cases, folds)
-    found = estimate(scores)
+    estimated = estimate(scores)
     means = {share: mean({n: s[share] for n, s in scores.items()}) for share in (0.0, *BLENDS)}
-    blend = found.blend if mean(found.after) > mean(found.before) else 0.0
-    return Adaptation(blend, adapter.start, found, means, {}, {})
+    blend = estimated.blend if mean(estimated.after) > mean(estimated.before) else 0.0
+    return Adaptation(blend, adapter.start, estimated, means, {}, {})
 
 
 def adapt(adapter: Adapter, cases: Sequence[LabelledCase], folds: int) -> Adaptation:
@@ -246,14 +246,14 @@ def adapt(adapter: Adapter, cases: Sequence[LabelledCase], folds: int) -> Adapta
 
     Raises as `expectation` does.
     """
-    found = expectation(adapter, cases, folds)
-    if not found.blend:
-        return found
+    expected = expectation(adapter, cases, folds)
+    if not expected.blend:
+        return expected
     devices.say(f"learning from all {len(cases)} cases")
     end = adapter.learn(cases, "all")
-    blend, variables, before, after = adapter.within_bounds(end, found.blend)
+    blend, variables, before, after = adapter.within_bounds(end, expected.blend)
     return replace(
-        found, blend=blend, variables=variables, anchor_before=before, anchor_after=after
+        expected, blend=blend, variables=variables, anchor_before=before, anchor_after=after
     )
 
 

@@ -94,10 +94,10 @@ def _read_npz_case(path: Path, labels: Path) -> LabelledCase:
     if not truth.is_file():
         raise CaseError(f"has no labels: there is no {truth}", path)
     arrays = read_npz(path, ("imgs",), ("spacing",))
-    found = read_npz(truth, (), ("gts", "segs"))  # segs: of `litemedsam annotate`
-    if not found:
+    labels_of = read_npz(truth, (), ("gts", "segs"))  # segs: of `litemedsam annotate`
+    if not labels_of:
         raise CaseError("holds neither gts nor segs", truth)
-    gts = as_labels(found["gts" if "gts" in found else "segs"], "gts")
+    gts = as_labels(labels_of["gts" if "gts" in labels_of else "segs"], "gts")
     return _case(path.stem, path, arrays["imgs"], gts, arrays.get("spacing"))
 
 

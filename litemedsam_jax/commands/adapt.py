@@ -184,13 +184,13 @@ def _estimate(args: argparse.Namespace, adapter: "Adapter", cases: "Sequence[Lab
     from litemedsam_jax.adaptation.adapt import expectation
     from litemedsam_jax.training.devices import say
 
-    found = expectation(adapter, cases, len(cases))
-    print(record.blend_table(found))
-    print(record.table(found))
-    if not found.blend:
+    expected = expectation(adapter, cases, len(cases))
+    print(record.blend_table(expected))
+    print(record.table(expected))
+    if not expected.blend:
         say("nothing gained on held-out cases: keep the weights you have, or label more cases")
         return 1
-    say(f"{record.summary(found, args.strategy)}; to get them: the same with -o, no --estimate")
+    say(f"{record.summary(expected, args.strategy)}; to get them: the same with -o, no --estimate")
     return 0
 
 

@@ -2,12 +2,13 @@
 
 import argparse
 import os
-import sys
 import threading
 import webbrowser
 from pathlib import Path
 from urllib.parse import quote
 
+from litemedsam_jax.commands.arguments import os_message, refuse
+from litemedsam_jax.commands.listening import check_listening, url
 from litemedsam_jax.weights import default_weights
 
 DESCRIPTION = """\
@@ -61,46 +62,21 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         strategy = parse(args.strategy)
-        token = _token(args.host, args.token)
+        check_listening(args.host, args.token, "--token", all_addresses=False)
+        token = args.token or server.new_token()
         labels = read_label_names(args.labels) if args.labels else []
         workspace = Workspace(args.inputs, args.output, labels, args.read_only)
         if not args.read_only:
             workspace.output.mkdir(parents=True, exist_ok=True)
         listening = server.listen(args.host, args.port)
     except OSError as error:
-        named = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        print(f"litemedsam annotate: {named}", file=sys.stderr)
-        return 2
+        return refuse("annotate", ValueError(os_message(error)))
     except ValueError as error:
-        print(f"litemedsam annotate: {error}", file=sys.stderr)
-        return 2
+        return refuse("annotate", error)
     keep_memory()
-    host = f"[{args.host}]" if ":" in args.host else args.host
-    address = f"http://{host}:{listening.getsockname()[1]}/?token={quote(token)}"
+    address = f"{url(args.host, listening.getsockname()[1])}/?token={quote(token)}"
     print(f"open {address}\nmasks go to {workspace.output}; Ctrl-C ends", flush=True)
     if not args.no_browser:
         threading.Timer(0.3, webbrowser.open, [address]).start()
     server.serve(workspace, args.weights, strategy, token, listening)
     return 0
-
-
-def _token(host: str, given: str | None) -> str:
-    """The token; raises ValueError where the server would be too open."""
-    import ipaddress
-
-    from litemedsam_jax.serving import server
-
-    if given is not None and (len(given) < 16 or not given.isascii() or not given.isprintable()):
-        raise ValueError("--token must be 16 printable ASCII characters or more")
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        raise ValueError(f"--host {host}: expected an IP address of this machine") from None
-    if address.is_unspecified:
-        raise ValueError(f"--host {host}: name one address; all of them would be too open")
-    if not address.is_loopback and given is None:
-        raise ValueError(
-            f"--host {host} is seen by other machines: say --token, and note that "
-            "the connection is not encrypted"
-        )
-    return given or server.new_token()

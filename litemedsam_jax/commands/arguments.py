@@ -41,6 +41,11 @@ def npz_files(folder: Path, what: str, *, below: bool = False) -> list[Path]:
     return files
 
 
+def os_message(error: OSError) -> str:
+    """Which file or port failed and why, without the system's number of it."""
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+
+
 def refuse(command: str, error: Exception) -> int:
     """Says why a command cannot start; returns its exit status."""
     print(f"litemedsam {command}: {error}", file=sys.stderr)

@@ -6,7 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from litemedsam_jax.commands.arguments import refuse
+from litemedsam_jax.commands.arguments import os_message, refuse
+from litemedsam_jax.commands.listening import check_listening, url
 from litemedsam_jax.weights import default_weights
 
 if TYPE_CHECKING:
@@ -79,8 +80,7 @@ def run(args: argparse.Namespace) -> int:
         options = _options(args)
         listening = server.listen(args.host, args.port)
     except OSError as error:
-        named = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        return refuse("serve", ValueError(named))
+        return refuse("serve", ValueError(os_message(error)))
     except ValueError as error:
         return refuse("serve", error)
     keep_memory()
@@ -89,8 +89,7 @@ def run(args: argparse.Namespace) -> int:
     except (OSError, ValueError) as error:
         listening.close()
         return refuse("serve", error)
-    host = f"[{args.host}]" if ":" in args.host else args.host
-    options.log(f"serving http://{host}:{listening.getsockname()[1]} (Ctrl-C ends)")
+    options.log(f"serving {url(args.host, listening.getsockname()[1])} (Ctrl-C ends)")
     server.serve(model, options, listening)
     return 0
 
@@ -107,8 +106,10 @@ def _options(args: argparse.Namespace) -> "Options":
         if not getattr(args, name) > 0:
             raise ValueError(f"--{name.replace('_', '-')} must be more than 0")
     level, width = args.window
+    key = args.api_key or os.environ.get(_KEY_VARIABLE) or None
+    check_listening(args.host, key, "--api-key", all_addresses=True)
     return Options(
-        key=_key(args.host, args.api_key or os.environ.get(_KEY_VARIABLE) or None),
+        key=key,
         host=args.host,
         most_sessions=args.max_sessions,
         idle_seconds=args.idle_timeout_seconds,
@@ -121,24 +122,6 @@ def _options(args: argparse.Namespace) -> "Options":
         autozoom=not args.no_autozoom,
         log=_log,
     )
-
-
-def _key(host: str, key: str | None) -> str | None:
-    """The key that clients must send; raises ValueError where the server would be too open."""
-    import ipaddress
-
-    if key is not None and (len(key) < 16 or not key.isascii() or not key.isprintable()):
-        raise ValueError("--api-key must be 16 printable ASCII characters or more")
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        raise ValueError(f"--host {host}: expected an IP address of this machine") from None
-    if not address.is_loopback and key is None:
-        raise ValueError(
-            f"--host {host} is reached by other machines: say --api-key, and note that the "
-            "connection is not encrypted"
-        )
-    return key
 
 
 def _log(line: str) -> None:

@@ -2,12 +2,14 @@
 
 import os
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from types import FrameType
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from litemedsam_jax.imaging.opened_image import import_readers
 from litemedsam_jax.inference.predictor import LiteMedSAM
@@ -72,26 +74,43 @@ def serve(
     Thread(target=import_readers, args=(images,), daemon=True).start()  # before one is opened
     learning = Learning(workspace, worker, weights, strategy.name, load)
     app = create_app(workspace, worker, events, token, port, host, strategy, learning)
+
+    def before_exit() -> None:
+        events.close()
+        worker.stop()
+
+    run(app, listening, before_exit)
+
+
+def run(
+    app: ASGIApp, listening: socket.socket, before_exit: Callable[[], None], keep_alive: int = 5
+) -> None:
+    """Serves an application until the process is interrupted.
+
+    Args:
+        app: What answers.
+        listening: The socket to serve on.
+        before_exit: Ends what requests may wait for, else the server would wait with them.
+        keep_alive: Seconds that a client's connection is kept without a request.
+    """
     config = uvicorn.Config(
         app,
         log_level="error",
         access_log=False,  # addresses of requests say what somebody looks at
         server_header=False,
         timeout_graceful_shutdown=2,
+        timeout_keep_alive=keep_alive,
         lifespan="on",
     )
     with suppress(KeyboardInterrupt):  # the way to end it
-        _Server(config, worker, events).run(sockets=[listening])
+        _Server(config, before_exit).run(sockets=[listening])
 
 
 class _Server(uvicorn.Server):
-    """Ends what requests may wait for when it is asked to stop, else it would wait with them."""
-
-    def __init__(self, config: uvicorn.Config, worker: ModelWorker, events: Events):
+    def __init__(self, config: uvicorn.Config, before_exit: Callable[[], None]):
         super().__init__(config)
-        self._worker, self._events = worker, events
+        self._before_exit = before_exit
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._events.close()
-        self._worker.stop()
+        self._before_exit()
         super().handle_exit(sig, frame)

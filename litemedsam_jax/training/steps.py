@@ -69,15 +69,12 @@ def finetune_loss(config: TrainingConfig, axis: str | None = None) -> LossFuncti
 
     def loss(params, batch_stats, buffers, batch, train):
         variables = {"params": params, "batch_stats": batch_stats, "buffers": buffers}
-        boxes = batch["box"][:, None]
         if "embedding" in batch:
-            embedding = batch["embedding"].astype(jnp.float32)
-            decoded: Any = network.apply(variables, embedding, boxes, method="decode")
-            logits, iou = decoded
+            logits, iou = _decode(network, variables, batch)
         else:
             train = train and encoder_trains
             (logits, iou), updated = network.apply(
-                variables, batch["image"], boxes, train, mutable=["batch_stats"]
+                variables, batch["image"], batch["box"][:, None], train, mutable=["batch_stats"]
             )
             batch_stats = updated["batch_stats"]
         total, terms = losses.segmentation_loss(
@@ -99,9 +96,7 @@ def anchored_loss(config: TrainingConfig, axis: str | None = None) -> LossFuncti
     def loss(params, batch_stats, buffers, batch, train):
         del train
         variables = {"params": params, "batch_stats": batch_stats, "buffers": buffers}
-        embedding, boxes = batch["embedding"].astype(jnp.float32), batch["box"][:, None]
-        decoded: Any = network.apply(variables, embedding, boxes, method="decode")
-        logits, iou = decoded
+        logits, iou = _decode(network, variables, batch)
         total, terms = losses.anchored_loss(
             logits[:, 0, 0],
             iou[:, 0, 0],
@@ -113,6 +108,12 @@ def anchored_loss(config: TrainingConfig, axis: str | None = None) -> LossFuncti
         return total, (terms, batch_stats)
 
     return loss
+
+
+def _decode(network: LiteMedSAMNetwork, variables: Any, batch: Any) -> Any:
+    """Logits and predicted IoU of a batch's boxes on its embeddings."""
+    embedding = batch["embedding"].astype(jnp.float32)
+    return network.apply(variables, embedding, batch["box"][:, None], method="decode")
 
 
 def distill_loss(config: TrainingConfig, axis: str | None = None) -> LossFunction:

@@ -35,10 +35,10 @@ def test_a_cases_estimate_does_not_know_its_own_scores():
         "b": {0.0: 0.5, 0.5: 0.55, 1.0: 0.8},
         "c": {0.0: 0.5, 0.5: 0.55, 1.0: 0.8},
     }
-    found = estimate(scores)
-    assert found.after == {"a": 0.4, "b": 0.55, "c": 0.55}  # optimistic would be 0.9, 0.8, 0.8
-    assert found.before == {"a": 0.5, "b": 0.5, "c": 0.5}
-    assert found.blend == 0.5 or found.blend == 1.0
+    estimated = estimate(scores)
+    assert estimated.after == {"a": 0.4, "b": 0.55, "c": 0.55}  # optimistic would be 0.9, 0.8, 0.8
+    assert estimated.before == {"a": 0.5, "b": 0.5, "c": 0.5}
+    assert estimated.blend == 0.5 or estimated.blend == 1.0
 
 
 def test_a_gain_that_is_none_leaves_the_start():

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from litemedsam_jax.imaging.boxes import to_pixel_centres
-from litemedsam_jax.imaging.input_frame import Frame, boxes_to_input, mask_from_logits
+from litemedsam_jax.imaging.input_frame import Frame, boxes_to_input
 from litemedsam_jax.imaging.slice_prompt import SlicePrompt
 from litemedsam_jax.inference.encoded_image import EncodedImage, EncodedVolume
 from litemedsam_jax.inference.predictor import LiteMedSAM
@@ -81,8 +81,7 @@ def _single(model: LiteMedSAM, volume: np.ndarray, box: DrawnBox) -> SliceOfMask
     image = np.ascontiguousarray(np.moveaxis(volume, box.flat, 0)[box.index])
     encoded = EncodedImage.encode(model.engine, image, Frame(*image.shape[:2]))
     corners = np.array([box.on_slice().box])
-    region = mask_from_logits(encoded.logits(boxes_to_input(corners, encoded.frame))[0],
-                              encoded.frame)  # fmt: skip
+    region = next(encoded.masks(boxes_to_input(corners, encoded.frame)))
     return SliceOfMask(box.index, *region)
 
 

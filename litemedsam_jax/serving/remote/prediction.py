@@ -76,16 +76,16 @@ class Predictor:
         gone: Callable[[], Awaitable[bool]],
     ) -> tuple[CroppedMask, bool]:
         """A part's mask, and whether it is complete."""
-        found: dict[int, SliceOfMask] = {}
+        final: dict[int, SliceOfMask] = {}
         slices = _Slices(self._worker, image, part, self._strategy, deadline)
         while (one := await slices.next()) is not None:
             if one.final:
-                found[one.number] = one
+                final[one.number] = one
             if session.over or await gone():
                 raise Abandoned
             if part.first.flat is None and time.monotonic() > deadline:
                 raise OutOfTime
-        mask = await run_in_threadpool(assemble, found, axis_of(part, image.axis))
+        mask = await run_in_threadpool(assemble, final, axis_of(part, image.axis))
         return mask, not slices.stopped
 
 

@@ -5,7 +5,7 @@ const MOUSE = ["Mouse", [
   ["drag", "box, stroke or view, by the tool; in another plane: between which slices the label lies"],
   ["drag a box", "move it; its handles resize it; with Shift a new box begins in it"],
   ["click", "choose a box; in another plane: go there"],
-  ["wheel", "slices; on a picture: zoom"],
+  ["wheel", "slices; on a 2D image: zoom"],
   ["Ctrl+wheel", "zoom (also pinch)"],
   ["Shift+wheel", "size of brush and eraser"],
   ["right drag", "window: width across, level up and down"],

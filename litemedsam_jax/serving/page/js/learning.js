@@ -12,14 +12,14 @@ const row = document.getElementById("weights-row");
 const weights = document.getElementById("weights");
 let running = false;
 
-function show(found) {
-  const ended = running && found.state !== "running";
-  running = found.state === "running";
+function show(learning) {
+  const ended = running && learning.state !== "running";
+  running = learning.state === "running";
   button.textContent = running ? "Cancel learning" : "Learn from these cases";
-  line.textContent = found.state === "idle" ? "" : found.line;
-  row.hidden = !found.learned;
-  weights.value = found.chosen;
-  if (ended && found.state === "done") say("Learned: choose the weights beside the list of cases.");
+  line.textContent = learning.state === "idle" ? "" : learning.line;
+  row.hidden = !learning.learned;
+  weights.value = learning.chosen;
+  if (ended && learning.state === "done") say("Learned: choose the weights beside the list of cases.");
   if (running) setTimeout(() => attempt(api.learning), POLL_MS);
 }
 

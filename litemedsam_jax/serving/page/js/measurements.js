@@ -21,10 +21,10 @@ export function diametersOn(pane) {
 }
 
 export function goToDiameters(value) {
-  const found = diametersOf(value);
-  if (!found) return;
-  const [x0, y0, x1, y1] = found.lines[0];
-  showVoxel(toVoxel(found.axis, found.slice, (x0 + x1) >> 1, (y0 + y1) >> 1));
+  const measured = diametersOf(value);
+  if (!measured) return;
+  const [x0, y0, x1, y1] = measured.lines[0];
+  showVoxel(toVoxel(measured.axis, measured.slice, (x0 + x1) >> 1, (y0 + y1) >> 1));
 }
 
 export function toggleDiameters() {

@@ -160,7 +160,7 @@ export class Pane {
     drawTitle(context, store.case.flat ? "" : `${name}  ${this.index + 1} / ${this.count}`.trim());
     drawSides(context, this.plane, width, height);
     if (this.plane.axis !== 0 && !store.case.flat) this.drawNative(context);
-    for (const found of diametersOn(this)) drawDiameters(context, this.view, found, labelOf(found.label));
+    for (const measured of diametersOn(this)) drawDiameters(context, this.view, measured, labelOf(measured.label));
     for (const layer of boxesOn(this)) {
       if (this.tool?.replaces === layer.number) continue;
       const colour = labelOf(layer.label)?.colour ?? "#fff";
