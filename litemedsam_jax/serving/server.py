@@ -1,5 +1,6 @@
 """Listening and serving, until the user ends it."""
 
+import asyncio
 import os
 import socket
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from threading import Thread
 from types import FrameType
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from litemedsam_jax.imaging.opened_image import import_readers
 from litemedsam_jax.inference.predictor import LiteMedSAM
@@ -93,8 +94,14 @@ def run(
         before_exit: Ends what requests may wait for, else the server would wait with them.
         keep_alive: Seconds that a client's connection is kept without a request.
     """
+
+    async def cut_short(scope: Scope, receive: Receive, send: Send) -> None:
+        # What is not done when the server ends is cancelled, which uvicorn would call a failure.
+        with suppress(asyncio.CancelledError):
+            await app(scope, receive, send)
+
     config = uvicorn.Config(
-        app,
+        cut_short,
         log_level="error",
         access_log=False,  # addresses of requests say what somebody looks at
         server_header=False,
