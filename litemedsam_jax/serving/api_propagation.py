@@ -1,4 +1,7 @@
-"""Propagation: a box's mask carried to the slices above and below, as they come."""
+"""Propagation: a box's mask carried to the slices above and below, as they come.
+
+Boxes of the same object on other slices (see `annotation.guides`) lead it.
+"""
 
 import asyncio
 import json
@@ -12,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from litemedsam_jax.annotation.edits import drawable
+from litemedsam_jax.annotation.guides import guides
 from litemedsam_jax.annotation.layers import Layer
 from litemedsam_jax.annotation.operations import ExtendLayer, PutLayer
 from litemedsam_jax.imaging.slice_prompt import SliceBox, SlicePrompt
@@ -60,16 +64,18 @@ async def _lines(
 ) -> AsyncIterator[str]:
     assert layer.box is not None and layer.slice is not None
     first, last = ends if ends is not None else (None, None)
-    prompt = SlicePrompt((SliceBox(layer.slice, layer.box),), first, last, layer.label)
-    steps = _Steps(context, session, prompt)
-    ended = "stopped"
     # Here, not where the request came in: a client that is gone by now starts nothing.
-    running = _begin(context, session, layer)
+    running, others = _begin(context, session, layer)
+    boxes = [SliceBox(layer.slice, layer.box)]
+    boxes += [SliceBox(o.slice, o.box) for o in others if o.slice is not None and o.box is not None]
+    drawn = {box.index for box in boxes}
+    steps = _Steps(context, session, SlicePrompt(tuple(boxes), first, last, layer.label))
+    ended = "stopped"
     try:
         while (result := await steps.next()) is not None:
             if running.stop.is_set():
                 break
-            if result.slice == layer.slice:  # the user has seen and kept that one
+            if result.slice in drawn:  # the user has seen and kept those
                 continue
             state, done = await run_in_threadpool(_keep, context, session, running, result)
             answer = {"slice": result.slice, "done": done, "final": result.final}
@@ -80,20 +86,27 @@ async def _lines(
         ended = f"failed: {error}"
     finally:  # also where the connection was closed
         done = _settle(context, session, running, ended == "finished")
-    yield _line({"ended": ended, "done": done, **session.state(), "slices": None})
+    guided = [box.index for box in boxes[1:]]
+    yield _line({"ended": ended, "done": done, "guides": guided, **session.state(), "slices": None})
 
 
-def _begin(context: Context, session: CaseSession, layer: Layer) -> Propagation:
-    """Begins a step of the history with the box's own slice alone.
+def _begin(context: Context, session: CaseSession, layer: Layer) -> tuple[Propagation, list[Layer]]:
+    """Begins a step of the history with the own slices of the box and of those that guide it.
 
-    What an earlier propagation left is not mixed with this one.
+    What an earlier propagation of one of them left is not mixed with this one.
     """
-    assert layer.slice is not None
-    start = replace(layer, kind="propagation", masks={layer.slice: layer.masks[layer.slice]})
     with session.lock:
-        context.changed(session, session.editor.do(PutLayer(start)))
+        others = guides(session.document, layer)
+        starts = [_own_slice(layer, "propagation")]
+        starts += [_own_slice(one, "box") for one in others if one.kind == "propagation"]
+        context.changed(session, session.editor.do(*map(PutLayer, starts)))
         session.propagation = Propagation(layer.number, layer.label, session.editor.last_step)
-        return session.propagation
+        return session.propagation, others
+
+
+def _own_slice(layer: Layer, kind: str) -> Layer:
+    assert layer.slice is not None
+    return replace(layer, kind=kind, masks={layer.slice: layer.masks[layer.slice]})
 
 
 def _keep(

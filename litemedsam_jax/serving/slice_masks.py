@@ -120,11 +120,13 @@ def propagated(
     prompt: SlicePrompt,
     strategy: Strategy,
 ) -> Iterator[SliceResult]:
-    """Yields an object's masks slice by slice, outwards from its box.
+    """Yields an object's masks slice by slice, outwards from its boxes.
 
-    An ensemble is used where the range is known: it asks for the object's first and last slice.
+    An ensemble is used where the range is known and there is one box: it asks for the object's
+    first and last slice, and for the same box on all of them.
     """
-    if isinstance(strategy, Ensemble) and prompt.first is not None and prompt.last is not None:
+    bounded = prompt.first is not None and prompt.last is not None
+    if isinstance(strategy, Ensemble) and bounded and len(prompt.boxes) == 1:
         from litemedsam_jax.inference.ensemble_volume import fuse_volume
 
         x_min, y_min, x_max, y_max = prompt.boxes[0].box

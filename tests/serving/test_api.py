@@ -139,6 +139,23 @@ def test_propagation_comes_slice_by_slice_and_is_one_step(client):
     assert "volume.npz" in saved["files"]
 
 
+def test_boxes_on_other_slices_lead_a_propagation(client):
+    first = client.post("/boxes", BOX)["layer"]
+    client.post("/ranges", {"label": 1, "first": 1, "last": 6})
+    client.post("/propagate", {"layer": first})
+    before = [client.labels(0, z) for z in range(1, 6)]
+    wider = [BOX["box"][0] - 8, *BOX["box"][1:]]
+    second = client.post("/boxes", {**BOX, "box": wider, "slice": 6})["layer"]
+    last = json.loads(client.post("/propagate", {"layer": second}).splitlines()[-1])
+    assert last["ended"] == "finished" and last["guides"] == [3]
+    starts = [int(np.flatnonzero(client.labels(0, z).any(axis=0))[0]) for z in range(1, 7)]
+    assert starts[5] < starts[4] < starts[3] < starts[2]  # from box to box
+    kinds = {one["number"]: one["kind"] for one in last["layers"]}
+    assert kinds == {first: "box", second: "propagation"}
+    client.post("/undo")  # what the first box had left comes back
+    np.testing.assert_array_equal([client.labels(0, z) for z in range(1, 6)], before)
+
+
 def test_diameters_lie_where_the_label_does(client):
     stroke = {"x": 5, "y": 7, "width": 12, "height": 4, "values": [1], "lengths": [48]}
     client.post("/paint", {"axis": 0, "index": 6, "label": 1, "mask": stroke})

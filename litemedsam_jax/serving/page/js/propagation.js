@@ -33,11 +33,12 @@ export function stopPropagating() {
   return true;
 }
 
-function outcome({ ended, done }) {
+function outcome({ ended, done, guides }) {
   const slices = `${done} slice${done === 1 ? "" : "s"}`;
+  const led = guides.length ? ` Led by the box${guides.length === 1 ? "" : "es"} on slice ${guides.map((z) => z + 1).join(", ")}.` : "";
   if (ended === "stopped") return `Stopped after ${slices}; Ctrl+Z takes them away.`;
   if (ended !== "finished") return ended;
-  return done ? `The object was found on ${slices} more.` : "The object is on this slice alone.";
+  return (done ? `The object was found on ${slices} more.` : "The object is on this slice alone.") + led;
 }
 
 function report(progress) {
