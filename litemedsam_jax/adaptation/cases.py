@@ -14,7 +14,7 @@ from litemedsam_jax.imaging.errors import CaseError
 from litemedsam_jax.imaging.image_case import FileOptions, read_image_case
 from litemedsam_jax.imaging.labels import as_labels
 from litemedsam_jax.imaging.npz import read_npz
-from litemedsam_jax.inference.strategies import DEFAULT_WINDOWS
+from litemedsam_jax.inference.strategies import BEST
 from litemedsam_jax.preparation.training_set import Entry, visible_labels
 from litemedsam_jax.training.catalog import Catalog, Skipped
 
@@ -174,7 +174,7 @@ def _parts(case: LabelledCase) -> list[_Part]:
     if case.is_volume:
         return [_Part(f"-{z:03d}", z, z) for z in range(len(case.gts))]
     height, width = case.gts.shape
-    windows = zoom_windows.cover(case.boxes, height, width, DEFAULT_WINDOWS)
+    windows = zoom_windows.cover(case.boxes, height, width, BEST.max_windows)
     enlarged = [
         _Part(f" (window {number})", (window.rows, window.columns), None)
         for number, window in enumerate(windows, start=1)

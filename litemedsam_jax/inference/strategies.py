@@ -7,7 +7,8 @@ measurements behind the choice and behind the numbers.
 
 from dataclasses import dataclass, field, fields, replace
 
-DEFAULT_WINDOWS, THOROUGH_WINDOWS = 12, 20
+# Encoder passes that one image may take, whatever the number of its boxes.
+MOST_PASSES, THOROUGH_PASSES = 6, 16
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Ensemble:
 
     Attributes:
         name: as given.
-        max_windows: enlarged windows that one image may have.
+        max_passes: encoder passes that one image may take; the image itself takes one, and as many
+            as remain go to enlarged windows. `mirror` doubles both.
     """
 
     name: str
@@ -53,7 +55,12 @@ class Ensemble:
     margin: bool = _part("images: the box is widened as boxes were in training")
     zoom: bool = _part("images: small objects are encoded again, enlarged (more encoder passes)")
     mirror: bool = _part("everything is encoded again, mirrored (twice the encoder passes)")
-    max_windows: int = DEFAULT_WINDOWS
+    max_passes: int = MOST_PASSES
+
+    @property
+    def max_windows(self) -> int:
+        """Enlarged windows that one image may have, each of them mirrored if the image is."""
+        return max(0, self.max_passes // (2 if self.mirror else 1) - 1)
 
 
 Strategy = SingleMask | Ensemble
@@ -61,8 +68,8 @@ Strategy = SingleMask | Ensemble
 PARTS = {one.name: one.metadata["part"] for one in fields(Ensemble) if "part" in one.metadata}
 REFERENCE = SingleMask("reference", by_label=True)
 CLEAN = SingleMask("clean", by_label=False)
-THOROUGH = Ensemble("thorough", **dict.fromkeys(PARTS, True), max_windows=THOROUGH_WINDOWS)
-BEST = replace(THOROUGH, name="best", mirror=False, max_windows=DEFAULT_WINDOWS)
+THOROUGH = Ensemble("thorough", **dict.fromkeys(PARTS, True), max_passes=THOROUGH_PASSES)
+BEST = replace(THOROUGH, name="best", mirror=False, max_passes=MOST_PASSES)
 NAMED: dict[str, Strategy] = {one.name: one for one in (REFERENCE, CLEAN, BEST, THOROUGH)}
 
 

@@ -1,9 +1,11 @@
 """Strategies beyond the reference's: what is prompted, what is encoded, which pixels may be set."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from litemedsam_jax.imaging import ellipsoid_prior, zoom_windows
+from litemedsam_jax.imaging import ellipsoid_prior
 from litemedsam_jax.imaging.input_frame import Frame, Scores, edges_to_input
 from litemedsam_jax.imaging.label_map import paint_by_score
 from litemedsam_jax.inference.predictor import LiteMedSAM
@@ -132,33 +134,10 @@ def test_objects_below_one_input_pixel_have_prompts_that_are_not_inverted():
     assert labels.shape == (3000, 4000)
 
 
-def test_many_small_boxes_end_the_search_for_windows_early(monkeypatch):
-    built = []
-    window = zoom_windows.Window
-    monkeypatch.setattr(zoom_windows, "Window", lambda *a: built.append(1) or window(*a))
-    y, x = np.divmod(np.arange(65535), 256)
-    boxes = np.stack([x * 16, y * 16, x * 16 + 5, y * 16 + 5], axis=1)
-    assert zoom_windows.cover(boxes, 4096, 4096, limit=12) == []
-    assert 0 < len(built) <= 12 * 6  # at most `limit` for each size of window, not one a box
-
-
 def test_edges_are_those_of_the_last_pixel():
     np.testing.assert_allclose(
         edges_to_input(np.array([[8, 16, 15, 31]]), Frame(32, 32)), [[64, 128, 127, 255]]
     )
-
-
-def test_small_objects_get_windows_and_neighbours_share_one():
-    boxes = np.array([[100, 100, 139, 139], [125, 110, 155, 140], [900, 900, 940, 930],
-                      [0, 0, 700, 700]])  # fmt: skip
-    found = zoom_windows.cover(boxes, 1000, 1000, limit=4)
-    assert sorted(sorted(window.boxes) for window in found) == [[0, 1], [2]]
-    for window in found:
-        for k in window.boxes:
-            x_min, y_min, x_max, y_max = boxes[k]
-            assert window.rows.start <= y_min and y_max < window.rows.stop <= 1000
-            assert window.columns.start <= x_min and x_max < window.columns.stop <= 1000
-    assert len(zoom_windows.cover(boxes, 1000, 1000, limit=1)) <= 1
 
 
 def test_a_window_enlarges_what_is_small_and_the_whole_still_counts():
@@ -171,6 +150,29 @@ def test_a_window_enlarges_what_is_small_and_the_whole_still_counts():
     expected = np.zeros((512, 512), np.uint8)
     expected[100:120, 100:120] = 1
     np.testing.assert_array_equal(labels, expected)
+
+
+@pytest.mark.parametrize(("strategy", "most"), [("best", 6), ("thorough", 16), ("zoom+mirror", 6)])
+def test_no_image_takes_more_passes_than_its_strategy_allows(strategy, most):
+    y, x = np.divmod(np.arange(400), 20)
+    crowd = np.stack([x * 50, y * 50, x * 50 + 18, y * 50 + 18], axis=1)
+    strewn = crowd[[0, 19, 47, 111, 168, 205, 272, 333, 380, 399]]
+    for boxes in (crowd, strewn):
+        engine = FakeEngine()
+        LiteMedSAM(engine).segment_image(np.zeros((1000, 1000), np.uint8), boxes, strategy)
+        assert 1 < len(engine.images) <= most
+
+
+def test_best_takes_three_passes_an_image_on_average_and_thorough_eight():
+    cases = sorted(Path("../shared/cases/imgs").glob("2D*.npz"))
+    if not cases:
+        pytest.skip("../shared/cases is not here")
+    for strategy, most in (("best", 3), ("thorough", 8)):
+        engine = FakeEngine()
+        for path in cases:
+            case = np.load(path)
+            LiteMedSAM(engine).segment_image(case["imgs"], case["boxes"], strategy)
+        assert len(engine.images) / len(cases) <= most
 
 
 def test_more_than_255_boxes_and_boxes_at_the_edge():
