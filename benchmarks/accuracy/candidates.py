@@ -18,21 +18,27 @@ class Candidate:
     constants: dict[str, Any] = field(default_factory=dict)
 
 
+# What `best` was before intensities were used and small boxes put ahead.
+_FIRST = {"CLIP": 4.0, "PRIOR_WEIGHT": 3.0, "SIZE_WEIGHT": 0.0}
 VOLUMES = [
     Candidate("reference", "reference"),
     Candidate("clean", "clean"),
-    Candidate("box", "box"),
     Candidate("box, clipped", "box+clip"),
     Candidate("ellipsoid, clipped", "ellipsoid+clip"),
     Candidate("propagate, clipped", "propagate+clip"),
-    Candidate("box, ellipsoid", "box+ellipsoid+clip"),
-    Candidate("box, ellipsoid, prior", "box+ellipsoid+prior+clip"),
     Candidate("all three prompts", "box+ellipsoid+propagate+clip"),
+    Candidate("best of the first round", "box+ellipsoid+propagate+prior+clip", _FIRST),
+    Candidate("best, no intensities", "box+ellipsoid+propagate+prior+clip"),
+    Candidate("best, small boxes not ahead", "best", {"SIZE_WEIGHT": 0.0}),
+    *(
+        Candidate(f"best, intensities {weight:g}", "best", {"INTENSITY_WEIGHT": weight})
+        for weight in (1.0, 2.0)
+    ),
     *(
         Candidate(f"best, prior {weight:g}", "best", {"PRIOR_WEIGHT": weight})
-        for weight in (1.0, 2.0, 4.0)
+        for weight in (3.0, 5.0)
     ),
-    *(Candidate(f"best, logits to {clip:g}", "best", {"CLIP": clip}) for clip in (2.0, 8.0)),
+    *(Candidate(f"best, logits to {clip:g}", "best", {"CLIP": clip}) for clip in (2.0, 4.0)),
     Candidate("best", "best"),
     Candidate("thorough", "thorough"),
 ]

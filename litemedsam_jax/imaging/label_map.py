@@ -4,7 +4,7 @@ import numpy as np
 
 from litemedsam_jax.imaging.input_frame import Region, Scores
 
-_LEVELS_PER_LOGIT = 12  # resolution of confidence; 255 levels in all
+_LEVELS_PER_LOGIT = 8  # resolution of confidence; 255 levels in all
 
 
 def blank(shape: tuple[int, ...], count: int) -> np.ndarray:
@@ -22,7 +22,9 @@ def paint(labels: np.ndarray, region: Region, label: int) -> None:
     np.maximum(target, region.mask * labels.dtype.type(label), out=target)
 
 
-def paint_by_score(labels: np.ndarray, confidence: np.ndarray, scores: Scores, label: int) -> None:
+def paint_by_score(
+    labels: np.ndarray, confidence: np.ndarray, scores: Scores, label: int, advantage: float = 0.0
+) -> None:
     """Writes a label into (H, W) where its confidence is above that of what is there.
 
     Among equals the higher label wins, so that the order of painting does not matter.
@@ -32,8 +34,10 @@ def paint_by_score(labels: np.ndarray, confidence: np.ndarray, scores: Scores, l
         confidence: (H, W) uint8, of the labels, changed too; 0 where there is none.
         scores: fused logits of a part of the image.
         label: from 1.
+        advantage: logits, at least 0, that count where masks overlap but set no pixel.
     """
-    level = np.ceil(np.clip(scores.values * _LEVELS_PER_LOGIT, 0, 255)).astype(np.uint8)
+    level = np.ceil(np.clip((scores.values + advantage) * _LEVELS_PER_LOGIT, 1, 255))
+    level = np.where(scores.values > 0, level, 0).astype(np.uint8)
     target, there = (array[scores.rows, scores.columns] for array in (labels, confidence))
     wins = (level > there) | ((level == there) & (level > 0) & (target < label))
     target[wins], there[wins] = label, level[wins]

@@ -22,14 +22,18 @@ from litemedsam_jax.imaging.input_frame import (
     widened,
 )
 from litemedsam_jax.inference.encoded_image import DECODED_AT_ONCE, EncodedImage
+from litemedsam_jax.inference.object_intensity import ObjectIntensity
 from litemedsam_jax.inference.slice_order import Span, Step, sweep
 from litemedsam_jax.inference.strategies import Ensemble
 
 SECTION_MARGIN = 5  # pixels of the input frame around the ellipsoid's section
 PROPAGATION_MARGINS = (3, 5)  # and around the mask of the slice before; each propagates alone
 FLAT = [0, 1, 3, 4]  # of a box (6,), what a slice sees of it
-PRIOR_WEIGHT = 3.0
-CLIP = 4.0  # a logit beyond it counts as much: none outweighs the others
+PRIOR_WEIGHT = 4.0
+INTENSITY_WEIGHT = 1.5  # of the log ratio of intensities inside and outside of the mask
+SIZE_WEIGHT = 3.0  # of the logarithm of how much larger the other box is
+LARGEST_ADVANTAGE = 18.0  # logits; more would leave the masks' own no room (see `label_map`)
+CLIP = 3.0  # a logit beyond it counts as much: none outweighs the others
 
 
 @dataclass
@@ -41,6 +45,8 @@ class _Object:
     span: Span
     distances: np.ndarray  # of its slices from where it is widest
     next_prompts: dict[bool, list[np.ndarray]]  # upward or not: a prompt for each margin
+    pixels: np.ndarray  # (slices, h, w) or (slices, h, w, 3), the volume in the box; a view
+    intensity: ObjectIntensity | None
 
 
 def fuse_volume(
@@ -55,7 +61,7 @@ def fuse_volume(
         strategy: its parts.
     """
     frame = Frame(*volume.shape[1:3])
-    objects = [_object(box, frame, len(volume)) for box in boxes]
+    objects = [_object(box, frame, volume, strategy) for box in boxes]
     spans = [one.span for one in objects]
     for step in sweep(engine, volume, spans, mirrored=strategy.mirror):
         prompts = {k: _prompts(objects[k], step, strategy, frame) for k in step.boxes}
@@ -66,12 +72,26 @@ def fuse_volume(
             yield step.z, k + 1, _scores(fused, objects[k], step.z, strategy, frame)
 
 
-def _object(box: np.ndarray, frame: Frame, depth: int) -> _Object:
+def advantages(boxes: np.ndarray) -> np.ndarray:
+    """By how many logits each box (N, 6) is ahead of the largest one where masks overlap; (N,).
+
+    Of two boxes that hold a voxel the smaller one tells more: a larger share of its voxels belongs
+    to its object, and a mask that spills over into neighbours is that of a large, hollow box.
+    """
+    volumes = np.prod(boxes[:, 3:] - boxes[:, :3] + 1, axis=1)
+    return np.minimum(SIZE_WEIGHT * np.log(volumes.max() / volumes), LARGEST_ADVANTAGE)
+
+
+def _object(box: np.ndarray, frame: Frame, volume: np.ndarray, strategy: Ensemble) -> _Object:
     span = Span.of(box)
     given = edges_to_input(box[None, FLAT], frame)[0]
-    distances = ellipsoid_prior.distances(span.first, span.last, depth)
+    distances = ellipsoid_prior.distances(span.first, span.last, len(volume))
     start = [widened(given, PROPAGATION_MARGINS[0])] * len(PROPAGATION_MARGINS)
-    return _Object(box, given, span, distances, {True: list(start), False: list(start)})
+    pixels = volume[(slice(span.first, span.last + 1), *region_of(box[FLAT]))]
+    extremes = (pixels.min(), pixels.max()) if strategy.intensity else None
+    intensity = ObjectIntensity(*extremes) if extremes else None
+    prompts = {True: list(start), False: list(start)}
+    return _Object(box, given, span, distances, prompts, pixels, intensity)
 
 
 def _prompts(one: _Object, step: Step, strategy: Ensemble, frame: Frame) -> list[np.ndarray]:
@@ -126,7 +146,17 @@ def _scores(fused: np.ndarray, one: _Object, z: int, strategy: Ensemble, frame: 
         down, across = (_from_centre(*pair) for pair in zip((rows, columns), inside, strict=True))
         distance = one.distances[z - one.span.first]
         scores += np.float32(PRIOR_WEIGHT) * ellipsoid_prior.prior(down, across, distance)
+    if one.intensity is not None:
+        pixels = one.pixels[z - one.span.first]
+        pixels = pixels.mean(axis=-1) if pixels.ndim == 3 else pixels
+        # A view of what lies inside of the box, all of it if the strategy clips.
+        within = scores[_shifted(inside[0], rows), _shifted(inside[1], columns)]
+        within += np.float32(INTENSITY_WEIGHT) * one.intensity.log_ratio(pixels, within)
     return Scores(rows, columns, scores)
+
+
+def _shifted(span: slice, origin: slice) -> slice:
+    return slice(span.start - origin.start, span.stop - origin.start)
 
 
 def _from_centre(span: slice, inside: slice) -> np.ndarray:

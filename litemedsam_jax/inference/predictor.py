@@ -194,13 +194,14 @@ class LiteMedSAM:
             for z, label, region in count_slices(regions, boxes, on_slice):
                 paint(labels[z], region, label)
             return labels
-        from litemedsam_jax.inference.ensemble_volume import fuse_volume
+        from litemedsam_jax.inference.ensemble_volume import advantages, fuse_volume
 
         boxes = to_pixel_centres(boxes, volume.shape[:3])
         confidence = np.zeros(labels.shape, np.uint8)
+        ahead = advantages(boxes)
         fused = fuse_volume(self.engine, volume, boxes, chosen)
         for z, label, scores in count_slices(fused, boxes, on_slice):
-            paint_by_score(labels[z], confidence[z], scores, label)
+            paint_by_score(labels[z], confidence[z], scores, label, ahead[label - 1])
         return labels
 
     def propagate(self, volume: np.ndarray, prompt: "SlicePrompt") -> "Iterator[SliceMask]":

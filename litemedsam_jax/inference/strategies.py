@@ -51,6 +51,9 @@ class Ensemble:
     prior: bool = _part(
         "volumes: logits are raised in the box's ellipsoid and lowered outside of it"
     )
+    intensity: bool = _part(
+        "volumes: pixels with the intensities of the object's masks so far are raised"
+    )
     clip: bool = _part("nothing outside the box as given")
     margin: bool = _part("images: the box is widened as boxes were in training")
     zoom: bool = _part("images: small objects are encoded again, enlarged (more encoder passes)")

@@ -1,7 +1,5 @@
 """Strategies beyond the reference's: what is prompted, what is encoded, which pixels may be set."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -92,6 +90,35 @@ def test_the_prior_decides_where_prompts_disagree():
     assert middle[81, 61] == 0  # a corner
 
 
+@pytest.mark.parametrize("colours", [(), (3,)])
+def test_intensities_decide_where_prompts_are_undecided(colours):
+    volume = np.full((9, 256, 256, *colours), 50, np.uint8)
+    volume[1:8, 90:110, 90:130] = 180
+
+    def unsure(image, box):  # sure of a part of the object, undecided about the rest of the box
+        logits = np.full((256, 256), 0.1)
+        logits[95:105, 100:120] = 4
+        return logits
+
+    labels, _ = _segment("box+clip", unsure, volume)
+    assert labels[1:8, 80:120, 60:160].all()
+    labels, _ = _segment("box+intensity+clip", unsure, volume)
+    expected = volume.reshape(*volume.shape[:3], -1)[..., 0] == 180
+    np.testing.assert_array_equal(labels > 0, expected)
+
+
+def test_of_two_objects_that_claim_a_voxel_the_one_in_the_smaller_box_gets_it():
+    large, small = [60, 80, 1, 159, 119, 7], [90, 90, 3, 119, 109, 5]
+
+    def larger_is_surer(image, box):
+        return np.full((256, 256), 4.0 if box[2] - box[0] > 50 else 3.0)
+
+    for boxes in ([large, small], [small, large]):
+        labels, _ = _segment("box+clip", larger_is_surer, boxes=np.array(boxes))
+        assert (labels[3:6, 90:110, 90:120] == 1 + boxes.index(small)).all()
+        assert (labels[4, 80:89, 60:160] == 1 + boxes.index(large)).all()
+
+
 def test_each_slice_is_encoded_once_and_mirroring_doubles_that():
     _, engine = _segment("best")
     assert len(engine.images) == 7
@@ -163,10 +190,10 @@ def test_no_image_takes_more_passes_than_its_strategy_allows(strategy, most):
         assert 1 < len(engine.images) <= most
 
 
-def test_best_takes_three_passes_an_image_on_average_and_thorough_eight():
-    cases = sorted(Path("../shared/cases/imgs").glob("2D*.npz"))
+def test_best_takes_three_passes_an_image_on_average_and_thorough_eight(shared):
+    cases = sorted((shared / "cases" / "imgs").glob("2D*.npz"))
     if not cases:
-        pytest.skip("../shared/cases is not here")
+        pytest.skip(f"{shared}/cases is not here: passes are not counted")
     for strategy, most in (("best", 3), ("thorough", 8)):
         engine = FakeEngine()
         for path in cases:
