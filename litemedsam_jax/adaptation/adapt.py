@@ -27,7 +27,7 @@ from litemedsam_jax.weights.tree import flatten, unflatten
 LARGEST_LOSS = 0.005  # of the anchors' mean DSC: half a point
 BLENDS = (1.0, 0.75, 0.5, 0.25)  # shares of what was learned, the rest is the start's
 SLICES_SEEN = 2.0  # times that each slice with an object comes in training, on average
-FEWEST_STEPS, MOST_STEPS, STEPS_OF = 40, 100, 20
+FEWEST_STEPS, MOST_STEPS, STEPS_OF = 60, 100, 20
 Scores = dict[str, float]  # case -> DSC
 
 

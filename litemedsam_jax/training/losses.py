@@ -81,7 +81,9 @@ def anchored_loss(
     logits, targets = logits.astype(jnp.float32), targets.astype(jnp.float32)
     own = _segmentation_terms(logits, predicted_iou, targets)
     total, terms = _weighted(own, 1 - is_anchor, config)
-    entropy = -(xlogy(targets, targets) + xlogy(1 - targets, 1 - targets)).mean((-2, -1))
+    # Compiled into one loop, 1 - 255/255 can come out below zero, whose logarithm is not a number.
+    rest = jnp.clip(1 - targets, 0, 1)
+    entropy = -(xlogy(targets, targets) + xlogy(rest, rest)).mean((-2, -1))
     iou_error = jnp.square(predicted_iou.astype(jnp.float32) - target_iou)
     divergence = bce_loss(logits, targets) - entropy
     kept = _mean_over(config.anchor_weight * divergence + config.iou * iou_error, is_anchor)
