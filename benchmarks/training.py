@@ -158,6 +158,7 @@ def ready_jax(args: argparse.Namespace) -> tuple[Callable, Callable]:
     from litemedsam_jax.config import lite_medsam
     from litemedsam_jax.training import devices, initial_weights, optimizer, steps
     from litemedsam_jax.training.config import DataConfig, OptimizerConfig, TrainingConfig
+    from litemedsam_jax.training.decoding import decoder_variables
     from litemedsam_jax.weights import default_weights
 
     devices.launch(devices.Hosts())
@@ -167,6 +168,8 @@ def ready_jax(args: argparse.Namespace) -> tuple[Callable, Callable]:
         "finetune", lite_medsam(), data, frozen, dtype=args.precision, remat=args.remat
     )
     variables, _, _ = initial_weights.whole_model(default_weights.find(), None, 0)
+    if args.cached:  # as `adapt` has it: what does not train takes no part
+        variables = decoder_variables(variables)
     made = optimizer.make_optimizer(config, variables["params"], 100)
     step = steps.make_step(config, steps.finetune_loss(config, devices.AXIS), made, devices.AXIS)
     program = devices.DeviceFunction(step, mapped_output=False, donate=True)

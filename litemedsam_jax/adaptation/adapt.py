@@ -21,7 +21,6 @@ from litemedsam_jax.training.decoding import Decoder, decoder_variables
 from litemedsam_jax.training.embedding_files import EmbeddingFiles, Encode
 from litemedsam_jax.training.samples import FinetuneSample
 from litemedsam_jax.training.setup import TrainingTask, run_training
-from litemedsam_jax.weights.load import load_model
 from litemedsam_jax.weights.tree import flatten, unflatten
 
 LARGEST_LOSS = 0.005  # of the anchors' mean DSC: half a point
@@ -161,13 +160,14 @@ class Adapter:
         finetune.fill_cache(start.embeddings, start.encode, config, catalog, None)
         sample = FinetuneSample(config.data, self._size, start.embeddings, use_boxes(cases))
         task = TrainingTask(
-            variables=start.variables,
+            # The frozen encoder takes no part: a smaller program, and smaller checkpoints.
+            variables=decoder_variables(start.variables),
             counters=start.counters,
             transform=AnchoredSample(sample, self._anchors(cases)),
             loss=steps.anchored_loss,
             prepare=lambda batch: batch,
             validate=None,
-            output="learned.safetensors",
+            output=None,
             steps=self._steps,
         )
         # A run of a minute starts anew; what takes long, the embeddings, is kept.
@@ -176,7 +176,8 @@ class Adapter:
         assert outcome is not None  # only a dry run has none
         if outcome.reason == "stopped":
             raise Stopped
-        return unflatten(load_model(Path(config.work_dir) / task.output).variables)
+        learned = devices.fetch(outcome.state.params)
+        return {**start.variables, "params": {**start.variables["params"], **learned}}
 
     def within_bounds(
         self, end: dict[str, Any], blend: float

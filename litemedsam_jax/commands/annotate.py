@@ -7,7 +7,7 @@ import webbrowser
 from pathlib import Path
 from urllib.parse import quote
 
-from litemedsam_jax.commands.arguments import os_message, refuse
+from litemedsam_jax.commands.arguments import os_message, refuse, tell_adaptation
 from litemedsam_jax.commands.listening import check_listening, url
 from litemedsam_jax.weights import default_weights
 
@@ -75,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
         return refuse("annotate", error)
     keep_memory()
     address = f"{url(args.host, listening.getsockname()[1])}/?token={quote(token)}"
+    tell_adaptation(args.weights)
     print(f"open {address}\nmasks go to {workspace.output}; Ctrl-C ends", flush=True)
     if not args.no_browser:
         threading.Timer(0.3, webbrowser.open, [address]).start()

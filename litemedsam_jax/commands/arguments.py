@@ -52,6 +52,16 @@ def refuse(command: str, error: Exception) -> int:
     return 2
 
 
+def tell_adaptation(weights: Path | None) -> None:
+    """Says what weights promise that `litemedsam adapt` wrote; nothing of others."""
+    if weights is None:
+        return
+    from litemedsam_jax.weights.adaptation_note import adaptation_note
+
+    if note := adaptation_note(weights):
+        print(note, flush=True)
+
+
 def tell_failures(failed: Mapping[str, str]) -> int:
     """A line for each case that failed, and why; returns the exit status."""
     for case, reason in sorted(failed.items()):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from litemedsam_jax import progress
+from litemedsam_jax.commands.arguments import tell_adaptation
 from litemedsam_jax.weights import default_weights
 
 if TYPE_CHECKING:
@@ -254,7 +255,7 @@ def run(args: argparse.Namespace) -> int:
     from litemedsam_jax.batch.folder import BatchOptions, segment_folder
     from litemedsam_jax.weights.errors import CheckpointError
 
-    _print_note(args.weights)
+    tell_adaptation(args.weights)
     precision = _precision(args.precision, device)
     try:
         options = BatchOptions(
@@ -290,16 +291,6 @@ def run(args: argparse.Namespace) -> int:
     _report(summary, options)
     status = 1 if summary.failed else 0
     return max(status, _measure(summary, options)) if args.measure else status
-
-
-def _print_note(weights: Path | None) -> None:
-    """What weights say of themselves that a user adapted, once a run."""
-    if weights is None:
-        return
-    from litemedsam_jax.weights.adaptation_note import adaptation_note
-
-    if note := adaptation_note(weights):
-        print(note)
 
 
 def _precision(asked: str, device: str) -> str:

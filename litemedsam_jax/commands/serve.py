@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from litemedsam_jax.commands.arguments import os_message, refuse
+from litemedsam_jax.commands.arguments import os_message, refuse, tell_adaptation
 from litemedsam_jax.commands.listening import check_listening, url
 from litemedsam_jax.weights import default_weights
 
@@ -89,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
     except (OSError, ValueError) as error:
         listening.close()
         return refuse("serve", error)
+    tell_adaptation(args.weights)
     options.log(f"serving {url(args.host, listening.getsockname()[1])} (Ctrl-C ends)")
     server.serve(model, options, listening)
     return 0

@@ -125,3 +125,16 @@ def test_an_anchors_loss_is_what_differs_from_its_target():
         jnp.array([[[0.0, -30.0]]]), iou[:1], jnp.array([[[0.5, 0.0]]]), iou[:1], anchor[1:], config
     )
     assert float(same[0]) == pytest.approx(0, abs=1e-6)
+
+
+def test_an_anchors_loss_is_a_number_for_every_byte_of_its_target():
+    """Compiled as one program with the bytes' scaling, where 1 - 255/255 comes out below zero."""
+    stored = np.tile(np.arange(256, dtype=np.uint8), (4, 64, 1))
+    logits, one = np.zeros(stored.shape, np.float32), np.ones(4, np.float32)
+
+    def loss(logits, stored):
+        targets = stored.astype(jnp.float32) / 255
+        return losses.anchored_loss(logits, one, targets, one, one, LossConfig())
+
+    (total, _), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(logits, stored)
+    assert np.isfinite(total) and np.isfinite(gradient).all()
