@@ -167,7 +167,7 @@ class Adapter:
             loss=steps.anchored_loss,
             prepare=lambda batch: batch,
             validate=None,
-            output=None,
+            output="",
             steps=self._steps,
         )
         # A run of a minute starts anew; what takes long, the embeddings, is kept.

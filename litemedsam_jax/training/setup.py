@@ -50,7 +50,7 @@ class TrainingTask:
         loss: (config, axis of devices) -> loss function.
         prepare: a batch as it comes from the pipeline -> one as the loss takes it.
         validate: (state, epoch) -> values, the score among them; None: no validation data.
-        output: name of the weights file in the work folder; None: none is written.
+        output: name of the weights file in the work folder; "": none is written.
         steps: compiled already by runs that differ in data and folder alone; gets this run's.
     """
 
@@ -60,7 +60,7 @@ class TrainingTask:
     loss: Callable[[TrainingConfig, str], LossFunction]
     prepare: Callable[[Any], Any]
     validate: Callable[[TrainState, int], dict[str, float]] | None
-    output: str | None
+    output: str
     steps: dict[str, devices.DeviceFunction] = field(default_factory=dict)
 
 
@@ -196,7 +196,7 @@ def export(config: TrainingConfig, task: TrainingTask, state: TrainState) -> Non
     """
     # Every host fetches (a collective where arrays are spread); one writes.
     variables = devices.fetch(state.variables())
-    if task.output is None or not devices.is_main():
+    if not task.output or not devices.is_main():
         return
     seen = int(state.step) * config.optimizer.accumulate
     counters = {key: count + seen for key, count in task.counters.items()}
