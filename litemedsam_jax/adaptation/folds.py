@@ -9,7 +9,9 @@ import numpy as np
 from litemedsam_jax.adaptation.cases import LabelledCase
 from litemedsam_jax.training.catalog import DataError
 
-FINEST_GAIN = 1e-3  # of the mean DSC: less is not told from chance
+# Of the mean DSC, less its standard error. With so few cases a smaller gain was as often a loss
+# on the case left out (docs/adapt.md).
+SURE_GAIN = 0.01
 # Scores of one held-out case: share of what was learned -> DSC; 0: the starting weights.
 BlendScores = Mapping[float, float]
 
@@ -19,10 +21,10 @@ class Estimate:
     """What held-out cases say of learning.
 
     Attributes:
-        blend: the share that does best on all of them; 0: nothing is gained.
+        blend: the share whose gain on all of them is surest; 0: none is sure.
         before: case -> DSC with the starting weights.
-        after: case -> DSC with the share that does best on the other cases, which did not see this
-            one: neither training nor the choice knew the case.
+        after: case -> DSC with the share chosen so by the other cases, which did not see this one:
+            neither training nor the choice knew the case.
     """
 
     blend: float
@@ -74,7 +76,18 @@ def estimate(scores: Mapping[str, BlendScores]) -> Estimate:
 
 
 def _best(scores: Sequence[BlendScores]) -> float:
-    """The share with the best mean; 0 unless it gains `FINEST_GAIN`."""
-    means = {share: float(np.mean([one[share] for one in scores])) for share in scores[0]}
-    best = max(means, key=lambda share: means[share])
-    return best if means[best] > means[0.0] + FINEST_GAIN else 0.0
+    """The share whose gain is surest; 0 unless it is `SURE_GAIN` at least."""
+    sure = {
+        share: _sure_gain(np.array([one[share] - one[0.0] for one in scores]))
+        for share in scores[0]
+        if share
+    }
+    best = max(sure, key=lambda share: sure[share])
+    return best if sure[best] >= SURE_GAIN else 0.0
+
+
+def _sure_gain(gains: np.ndarray) -> float:
+    """The mean less its standard error; of one case, which has none, half."""
+    if len(gains) == 1:
+        return float(gains[0]) / 2
+    return float(gains.mean() - gains.std(ddof=1) / np.sqrt(len(gains)))

@@ -188,7 +188,7 @@ def _estimate(args: argparse.Namespace, adapter: "Adapter", cases: "Sequence[Lab
     print(record.blend_table(expected))
     print(record.table(expected))
     if not expected.blend:
-        say("nothing gained on held-out cases: keep the weights you have, or label more cases")
+        say("no sure gain on held-out cases: keep the weights you have, or label more cases")
         return 1
     say(f"{record.summary(expected, args.strategy)}; to get them: the same with -o, no --estimate")
     return 0
@@ -239,7 +239,7 @@ def _conclude(
     print(record.blend_table(adaptation))
     print(record.table(adaptation))
     if not adaptation.blend:
-        why = "other kinds would lose too much" if adaptation.anchor_after else "nothing gained"
+        why = "other kinds would lose too much" if adaptation.anchor_after else "no sure gain"
         say(f"{why}: keep the weights you have, or label more cases (curves: {config.work_dir})")
         return 1
     metadata = record.metadata_of(adaptation, args.strategy)

@@ -38,9 +38,22 @@ def test_a_cases_estimate_does_not_know_its_own_scores():
     estimated = estimate(scores)
     assert estimated.after == {"a": 0.4, "b": 0.55, "c": 0.55}  # optimistic would be 0.9, 0.8, 0.8
     assert estimated.before == {"a": 0.5, "b": 0.5, "c": 0.5}
-    assert estimated.blend == 0.5 or estimated.blend == 1.0
+    assert estimated.blend == 0.5
 
 
-def test_a_gain_that_is_none_leaves_the_start():
-    assert estimate({"a": {0.0: 0.8, 1.0: 0.8005}, "b": {0.0: 0.8, 1.0: 0.8}}).blend == 0
-    assert estimate({"a": {0.0: 0.8, 1.0: 0.7}, "b": {0.0: 0.8, 1.0: 0.7}}).blend == 0
+def gains(*points: float) -> dict:
+    return {str(k): {0.0: 0.7, 0.5: 0.7 + gain / 100} for k, gain in enumerate(points)}
+
+
+@pytest.mark.parametrize(
+    "scores, blend",
+    [
+        (gains(5, 6, 4), 0.5),
+        (gains(1.5, 1.5), 0.5),
+        (gains(0.8, 0.8, 0.8), 0.0),  # less than a point
+        (gains(9, -4, 1), 0.0),  # two points on average, but no two cases agree
+        (gains(-1, -2), 0.0),
+    ],
+)
+def test_only_a_gain_that_cases_agree_on_is_taken(scores, blend):
+    assert estimate(scores).blend == blend
