@@ -53,6 +53,7 @@ PICTURES = [
         for t in (2.0, 2.5, 4.0)
     ),
     Candidate("best, margin 5", "best", {"MARGINS": (5,)}),
+    Candidate("best, widened boxes always", "best", {"AGREEMENT": 0.0}),
     Candidate("best", "best"),
     Candidate("thorough", "thorough"),
 ]

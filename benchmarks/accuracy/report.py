@@ -14,7 +14,7 @@ from benchmarks.accuracy.candidates import PICTURES, VOLUMES
 from benchmarks.accuracy.measure import RESULTS
 
 # Passes through the encoder that a strategy may take, in those of the reference, on average.
-MOST_PASSES = 2.0
+MOST_PASSES = 3.0
 PLOT = Path("docs/accuracy/cases.png")
 
 
@@ -73,7 +73,7 @@ def held_out(scores: Scores) -> tuple[np.ndarray, dict[str, str]]:
 
 def print_candidates(scores: Scores) -> None:
     groups = scores.groups()
-    print("| strategy | DSC | gain (95 %) | largest loss | NSD | passes | prompts |")
+    print("| strategy | DSC | gain (95 %) | smallest | NSD gain | passes, most | prompts |")
     print("|---|---|---|---|---|---|---|")
     for name in scores.candidates:
         gain = scores.gain(name)
@@ -81,9 +81,11 @@ def print_candidates(scores: Scores) -> None:
         shown = "" if name == "reference" else f"{gain.mean():+.1f} ({low:+.1f} to {high:+.1f})"
         lost = "" if name == "reference" else f"{gain.min():+.1f}"
         prompts = (scores.of(name, "prompts") / scores.of("reference", "prompts")).mean()
+        nsd = "" if name == "reference" else f"{scores.gain(name, 'nsd').mean():+.1f}"
+        most = (scores.of(name, "passes") / scores.of("reference", "passes")).max()
         print(
-            f"| {name} | {scores.of(name).mean():.1f} | {shown} | {lost} | "
-            f"{scores.of(name, 'nsd').mean():.1f} | {scores.cost(name):.1f} | {prompts:.1f} |"
+            f"| {name} | {scores.of(name).mean():.1f} | {shown} | {lost} | {nsd} | "
+            f"{scores.cost(name):.1f}, {most:.0f} | {prompts:.1f} |"
         )
 
 
@@ -99,14 +101,30 @@ def print_held_out(scores: Scores) -> None:
 
 def print_cases(scores: Scores) -> None:
     shown = [name for name in ("best", "thorough") if name in scores.candidates]
-    print("\n| case | reference | " + " | ".join(shown) + " | passes |")
-    print("|---|---|" + "---|" * (len(shown) + 1))
+    print("\n| case | reference | " + " | ".join(shown) + " | NSD | passes |")
+    print("|---|---|" + "---|" * (len(shown) + 2))
     order = np.argsort(scores.gain("best"), kind="stable")
     for k in order:
         values = [f"{scores.of(name)[k]:.1f} ({scores.gain(name)[k]:+.1f})" for name in shown]
         passes = scores.of("best", "passes")[k] / scores.of("reference", "passes")[k]
-        cells = (scores.cases[k], f"{scores.of('reference')[k]:.1f}", *values, f"{passes:.1f}")
+        nsd = f"{scores.gain('best', 'nsd')[k]:+.1f}"
+        cells = (scores.cases[k], f"{scores.of('reference')[k]:.1f}", *values, nsd, f"{passes:.1f}")
         print("| " + " | ".join(cells) + " |")
+
+
+def print_sources(scores: Scores) -> None:
+    print("\n| source | cases | reference | best | gain | smallest | NSD gain |")
+    print("|---|---|---|---|---|---|---|")
+    gain, nsd = scores.gain("best"), scores.gain("best", "nsd")
+    by_gain = sorted(scores.groups().items(), key=lambda group: gain[group[1]].mean())
+    for source, inside in by_gain:
+        before, after = scores.of("reference")[inside].mean(), scores.of("best")[inside].mean()
+        print(
+            f"| {source} | {len(inside)} | {before:.1f} | {after:.1f} | {after - before:+.1f} | "
+            f"{gain[inside].min():+.1f} | {nsd[inside].mean():+.1f} |"
+        )
+    means = np.array([gain[inside].mean() for _, inside in by_gain])
+    print(f"| mean of {len(means)} sources | | | | {means.mean():+.1f} | {means.min():+.1f} | |")
 
 
 def print_modalities(scores: Scores) -> None:
@@ -171,6 +189,7 @@ def main() -> None:
         print(f"\n## {prefix}\n")
         print_candidates(scores)
         print_held_out(scores)
+        print_sources(scores)
         print_modalities(scores)
         print_cases(scores)
     plot(found, args.plot)

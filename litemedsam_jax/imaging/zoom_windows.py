@@ -8,6 +8,7 @@ import numpy as np
 TIMES_THE_BOX = 3.0  # a window's side; less leaves out what tells the object from its surroundings
 _WORTH_IT = 0.8  # of the image's longer side; a window larger than that adds no detail
 _CONTEXT = 2.0  # times its box, what another object needs around it to share a window
+_GROWTH = 1.25  # from one trial to the next
 _LARGEST = 8.0  # times the box, of an object's own window; beyond it tiles enlarge as much
 _WHOLE = 0.9  # of the small boxes, for how many tiles overlap enough to hold box and context
 
@@ -23,10 +24,9 @@ class Window(NamedTuple):
 def cover(boxes: np.ndarray, height: int, width: int, limit: int) -> list[Window]:
     """Windows for the boxes that are small in an image.
 
-    Either windows about objects, shared with neighbours, or a grid of tiles shared by all: what
-    enlarges the boxes most. The windows' number is bounded by the image, not by the boxes: they
-    grow until they are few enough. A box that no window would enlarge, or that none holds, is in
-    none.
+    Windows around objects, shared with neighbours, where they suffice. Else larger ones, or a grid
+    of tiles that all share, whichever enlarges the boxes more: cost is bounded by the image, not
+    by the number of boxes. A box that no window would enlarge, or that none holds, is in none.
 
     Args:
         boxes: (N, 4), x_min, y_min, x_max, y_max, inclusive.
@@ -35,13 +35,15 @@ def cover(boxes: np.ndarray, height: int, width: int, limit: int) -> list[Window
         limit: windows at most; the search ends as soon as it is passed, so that 65,535 boxes take
             no longer than a few.
     """
+    windows = _cover(boxes, height, width, TIMES_THE_BOX, limit)
+    if windows is not None:
+        return windows
     plans = [_tiles(boxes, height, width, limit)]
     factor = TIMES_THE_BOX
-    while factor <= _LARGEST:
+    while (factor := factor * _GROWTH) <= _LARGEST:
         windows = _cover(boxes, height, width, factor, limit)
         if windows is not None:
             plans.append(windows)
-        factor *= 1.25
     return max(plans, key=lambda windows: (_enlargement(windows, height, width), -len(windows)))
 
 

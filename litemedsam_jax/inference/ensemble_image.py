@@ -24,6 +24,7 @@ from litemedsam_jax.inference.encoded_image import DECODED_AT_ONCE, EncodedImage
 from litemedsam_jax.inference.strategies import Ensemble
 
 MARGINS = (5, 8)  # pixels of the input frame; both are decoded, and their logits averaged
+AGREEMENT = 0.7  # IoU of the masks of the box and of the widened ones, below which they differ
 LARGEST_MARGIN = 0.5  # of the box's shorter side: a thin layer is not to include its neighbours
 
 
@@ -60,7 +61,7 @@ def _fuse(
     strategy: Ensemble,
 ) -> Iterator[tuple[int, Scores]]:
     smallest = views[-1][1]
-    margins = MARGINS if strategy.margin else (0,)
+    margins = (0, *MARGINS) if strategy.margin else (0,)
     chunk = max(1, DECODED_AT_ONCE // len(margins) // len(views))
     for start in range(0, len(indices), chunk):
         some = indices[start : start + chunk]
@@ -69,29 +70,45 @@ def _fuse(
             rows, columns = smallest.rows, smallest.columns
             if strategy.clip:
                 rows, columns = region_of(boxes[k])
-            values = [
-                _at(logits[number], encoded, window, rows, columns)
+            seen = [
+                _at(logits[:, number], encoded, window, rows, columns)
                 for logits, (encoded, window) in zip(decoded, views, strict=True)
             ]
-            yield k + 1, Scores(rows, columns, np.mean(values, axis=0))
+            tight, wide = np.mean(seen, axis=0)
+            yield k + 1, Scores(rows, columns, _fuller(tight, wide))
+
+
+def _fuller(tight: np.ndarray, wide: np.ndarray) -> np.ndarray:
+    """Of the logits of a box and of the widened ones: the latter, unless they see another object.
+
+    Where their masks hardly overlap one of them took what is beside the object for it. A tight box
+    is mostly full of its object, so the larger mask is the likelier one.
+    """
+    in_tight, in_wide = tight > 0, wide > 0
+    common = np.count_nonzero(in_tight & in_wide)
+    if common >= AGREEMENT * np.count_nonzero(in_tight | in_wide):
+        return wide
+    return tight if np.count_nonzero(in_tight) > np.count_nonzero(in_wide) else wide
 
 
 def _decode(
     encoded: EncodedImage, window: Window, boxes: np.ndarray, margins: tuple[int, ...]
 ) -> np.ndarray:
-    """Logits (N, 256, 256), means over the margins."""
+    """Logits (2, N, 256, 256): of the boxes as they are, and means over the widened ones."""
     inside = boxes - np.array([window.columns.start, window.rows.start] * 2)
     flat = edges_to_input(inside, encoded.frame)
     limit = LARGEST_MARGIN * (flat[:, 2:] - flat[:, :2]).min(axis=1)
     prompts = [widened(flat, np.minimum(margin, limit)) for margin in margins]
     logits = encoded.logits(np.concatenate(prompts))
-    return logits.reshape(len(margins), len(boxes), *logits.shape[1:]).mean(axis=0)
+    logits = logits.reshape(len(margins), len(boxes), *logits.shape[1:])
+    return np.stack([logits[0], logits[1:].mean(axis=0) if len(margins) > 1 else logits[0]])
 
 
 def _at(
     logits: np.ndarray, encoded: EncodedImage, window: Window, rows: slice, columns: slice
 ) -> np.ndarray:
+    """Logits (2, 256, 256) of a view, at rows and columns of the image."""
     top, left = window.rows.start, window.columns.start
     inner_rows = slice(rows.start - top, rows.stop - top)
     inner_columns = slice(columns.start - left, columns.stop - left)
-    return logits_at(logits, encoded.frame, inner_rows, inner_columns)
+    return np.stack([logits_at(one, encoded.frame, inner_rows, inner_columns) for one in logits])

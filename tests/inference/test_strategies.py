@@ -161,6 +161,22 @@ def test_objects_below_one_input_pixel_have_prompts_that_are_not_inverted():
     assert labels.shape == (3000, 4000)
 
 
+@pytest.mark.parametrize(("tight_part", "expected"), [(60, 60), (30, 40)])
+def test_where_widened_boxes_see_something_else_the_fuller_mask_wins(tight_part, expected):
+    def either_side(image, box):  # the box as it is: its left part; widened: its right 40 columns
+        logits = np.full((256, 256), -5.0)
+        if box[0] == 60:
+            logits[80:120, 60 : 60 + tight_part] = 5
+        else:
+            logits[80:120, 120:160] = 5
+        return logits
+
+    engine = FakeEngine(either_side)
+    image = np.zeros((256, 256), np.uint8)
+    labels = LiteMedSAM(engine).segment_image(image, np.array([[60, 80, 159, 119]]), "margin+clip")
+    assert (labels > 0).sum() == 40 * expected
+
+
 def test_edges_are_those_of_the_last_pixel():
     np.testing.assert_allclose(
         edges_to_input(np.array([[8, 16, 15, 31]]), Frame(32, 32)), [[64, 128, 127, 255]]
