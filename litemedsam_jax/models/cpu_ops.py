@@ -7,7 +7,7 @@ are the plain ones; other platforms keep the gradients that JAX derives.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,28 @@ from jax import lax
 
 Array = jax.Array
 _WAYS = 16  # slices added at a time
+
+# Phi(x) - 1/2 = x·P(x²)/Q(x²) for |x| <= 5.54, beyond which float32 knows only 0 and 1; within
+# 1e-7. Coefficients: models.tiny_vit_inference's of erf, of x/sqrt(2).
+_PHI_LIMIT = 5.54
+_PHI_P = (
+    0.398942228,
+    0.0340763091,
+    0.00468993612,
+    0.00017095882,
+    6.35247589e-06,
+    2.24808288e-08,
+)
+_PHI_Q = (
+    1,
+    0.252082473,
+    0.0287712232,
+    0.00189654419,
+    7.42576625e-05,
+    1.18970809e-06,
+)
+# 2 to the power of |x| <= 1/2, over sqrt(2·pi): Taylor's series, within 1e-7.
+_DENSITY = tuple(math.log(2) ** i / math.factorial(i) / math.sqrt(2 * math.pi) for i in range(8))
 
 
 def on_cpu() -> bool:
@@ -72,8 +94,16 @@ def _product_backward(saved, gradient):
     # Matrices, materialised: otherwise XLA copies one operand, transposed.
     gradient = lax.optimization_barrier(gradient).reshape(-1, gradient.shape[-1])
     by_x = lax.dot_general(gradient, kernel, (((1,), (1,)), ((), ()))).reshape(x.shape)
-    by_kernel = lax.dot_general(x.reshape(-1, x.shape[-1]), gradient, (((0,), (0,)), ((), ())))
-    return by_x, by_kernel
+    return by_x, _over_rows(x.reshape(-1, x.shape[-1]), gradient)
+
+
+def _over_rows(x: Array, y: Array) -> Array:
+    """xᵀ·y of x (N, C) and y (N, O), (C, O): the narrower on the left, up to twice as fast."""
+    contraction = (((0,), (0,)), ((), ()))
+    if x.shape[-1] <= y.shape[-1]:
+        return lax.dot_general(x, y, contraction)
+    # Without the barrier XLA turns it around again.
+    return lax.optimization_barrier(lax.dot_general(y, x, contraction)).T
 
 
 _product.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _product_backward)
@@ -101,25 +131,48 @@ _add.defvjp(lambda x, bias: (x + bias, None), _add_backward)
 
 def gelu(x: Array) -> Array:
     """GELU in its exact form. `jax.nn.gelu` goes through erfc, which costs XLA's CPU twice."""
-    return _gelu(x) if on_cpu() else _plain_gelu(x)
+    return _gelu(x) if on_cpu() else x * 0.5 * (1 + lax.erf(x * math.sqrt(0.5)))
 
 
-def _plain_gelu(x: Array) -> Array:
-    return x * 0.5 * (1 + lax.erf(x * math.sqrt(0.5)))
+def _rational_gelu(x: Array) -> Array:
+    wide = x.astype(jnp.float32)
+    return (wide * _normal_distribution(wide)).astype(x.dtype)
 
 
-_gelu = jax.custom_vjp(_plain_gelu)
+def _normal_distribution(x: Array) -> Array:
+    """Phi(x) as a quotient of polynomials: XLA stores the results of `erf` for a second loop."""
+    x = jnp.clip(x, -_PHI_LIMIT, _PHI_LIMIT)
+    square = x * x
+    return 0.5 + x * _horner(_PHI_P, square) / _horner(_PHI_Q, square)
+
+
+def _normal_density(x: Array) -> Array:
+    """exp(-x²/2)/sqrt(2·pi), by hand for the same reason: 2 to a whole number and a rest."""
+    exponent = jnp.maximum(x * x * (-0.5 / math.log(2)), -125.0)
+    whole = jnp.floor(exponent + 0.5)
+    power = lax.bitcast_convert_type((whole.astype(jnp.int32) + 127) << 23, jnp.float32)
+    return power * _horner(_DENSITY, exponent - whole)
+
+
+def _horner(coefficients: Sequence[float], x: Array) -> Array:
+    value = jnp.full_like(x, coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        value = value * x + coefficient
+    return value
+
+
+_gelu = jax.custom_vjp(_rational_gelu)
 
 
 def _gelu_backward(x, gradient):
-    # The barrier keeps XLA from storing the forward pass's erf for here.
+    # The barrier keeps XLA from storing what the forward pass computed for here.
     x, gradient = lax.optimization_barrier((x, gradient))
-    density = jnp.exp(-0.5 * jnp.square(x)) * (1 / math.sqrt(2 * math.pi))
-    slope = 0.5 * (1 + lax.erf(x * math.sqrt(0.5))) + x * density
-    return (gradient * slope,)
+    wide = x.astype(jnp.float32)
+    slope = _normal_distribution(wide) + wide * _normal_density(wide)
+    return ((gradient.astype(jnp.float32) * slope).astype(x.dtype),)
 
 
-_gelu.defvjp(lambda x: (_plain_gelu(x), x), _gelu_backward)
+_gelu.defvjp(lambda x: (_rational_gelu(x), x), _gelu_backward)
 
 
 # ---- depthwise convolution

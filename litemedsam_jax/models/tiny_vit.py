@@ -18,12 +18,12 @@ from litemedsam_jax.models.layers import (
     ConvNorm,
     LayerNorm,
     Linear,
-    attend_transposed,
     gelu,
     merge_windows,
     padded_size,
     partition_windows,
 )
+from litemedsam_jax.models.window_attention import attend_windows
 
 
 class TinyViT(nn.Module):
@@ -194,13 +194,9 @@ class WindowAttention(nn.Module):
         qkv = partition_windows(qkv, window)  # (B·windows, w², 3·C)
         # The channels of a head lie together: its q, its k, its v.
         qkv = qkv.reshape(-1, window**2, heads, 3, dim // heads)
-        q = qkv[..., 0, :].transpose(0, 2, 1, 3) * (dim // heads) ** -0.5  # (B·windows, h, w², d)
-        k = qkv[..., 1, :].transpose(0, 2, 1, 3)
-        v = qkv[..., 2, :].transpose(0, 2, 3, 1)  # (B·windows, h, d, w²)
         # (h, w², w²), the same with keys and queries exchanged
         bias = self.attention_biases[:, offset_index(window)]
-        x = attend_transposed(q, k, v, bias)
-        x = x.transpose(0, 3, 1, 2).reshape(-1, window**2, dim)
+        x = attend_windows(qkv, bias)
         x = merge_windows(x, window, padded_height, padded_width)
         return self.proj(x[:, :height, :width])
 
