@@ -24,12 +24,12 @@ Images are npz cases, NIfTI and other volumes, DICOM series or 2D images; a labe
 its image. Cases are held out in turn: what a decoder gains on cases that it did not learn from says
 whether learning pays, and how far to go. The result learns from all, holds on to what the weights
 knew, and is blended with them so that other kinds of images (--anchor) lose half a point of DSC at
-most. Where nothing is gained no file is written. Every slice is encoded once: repeat the command
-and it goes on from the embeddings that are there.
+most. Where no gain is sure no file is written. Every slice is encoded once: repeat the command and
+it goes on from the embeddings that are there.
 
   litemedsam adapt -i images -l labels --estimate      what is to be gained; writes no weights
 
-Exit status: 0 done; 1 an error, in one line, or nothing gained; 2 wrong arguments; 143 SIGTERM.
+Exit status: 0 done; 1 an error, in one line, or no sure gain; 2 wrong arguments; 143 SIGTERM.
 """
 DEFAULTS: dict[str, Any] = {
     "batch_size": 8,
