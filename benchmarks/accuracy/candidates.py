@@ -19,26 +19,15 @@ class Candidate:
 
 
 # What `best` was before intensities were used and small boxes put ahead.
-_FIRST = {"CLIP": 4.0, "PRIOR_WEIGHT": 3.0, "SIZE_WEIGHT": 0.0}
+_FIRST = {"CLIP": 4.0, "SIZE_WEIGHT": 0.0}
 VOLUMES = [
     Candidate("reference", "reference"),
-    Candidate("clean", "clean"),
-    Candidate("box, clipped", "box+clip"),
-    Candidate("ellipsoid, clipped", "ellipsoid+clip"),
-    Candidate("propagate, clipped", "propagate+clip"),
-    Candidate("all three prompts", "box+ellipsoid+propagate+clip"),
     Candidate("best of the first round", "box+ellipsoid+propagate+prior+clip", _FIRST),
-    Candidate("best, no intensities", "box+ellipsoid+propagate+prior+clip"),
-    Candidate("best, small boxes not ahead", "best", {"SIZE_WEIGHT": 0.0}),
-    *(
-        Candidate(f"best, intensities {weight:g}", "best", {"INTENSITY_WEIGHT": weight})
-        for weight in (1.0, 2.0)
+    Candidate(
+        "prior 4, no intensities", "box+ellipsoid+propagate+prior+clip", {"PRIOR_WEIGHT": 4.0}
     ),
-    *(
-        Candidate(f"best, prior {weight:g}", "best", {"PRIOR_WEIGHT": weight})
-        for weight in (3.0, 5.0)
-    ),
-    *(Candidate(f"best, logits to {clip:g}", "best", {"CLIP": clip}) for clip in (2.0, 4.0)),
+    Candidate("prior 4, intensities 1", "best", {"PRIOR_WEIGHT": 4.0, "INTENSITY_WEIGHT": 1.0}),
+    Candidate("prior 4", "best", {"PRIOR_WEIGHT": 4.0}),
     Candidate("best", "best"),
     Candidate("thorough", "thorough"),
 ]

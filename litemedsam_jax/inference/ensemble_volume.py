@@ -29,7 +29,7 @@ from litemedsam_jax.inference.strategies import Ensemble
 SECTION_MARGIN = 5  # pixels of the input frame around the ellipsoid's section
 PROPAGATION_MARGINS = (3, 5)  # and around the mask of the slice before; each propagates alone
 FLAT = [0, 1, 3, 4]  # of a box (6,), what a slice sees of it
-PRIOR_WEIGHT = 4.0
+PRIOR_WEIGHT = 3.0
 INTENSITY_WEIGHT = 1.5  # of the log ratio of intensities inside and outside of the mask
 SIZE_WEIGHT = 3.0  # of the logarithm of how much larger the other box is
 LARGEST_ADVANTAGE = 18.0  # logits; more would leave the masks' own no room (see `label_map`)
