@@ -123,6 +123,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="processes, each with its own model; one uses all cores (default: %(default)s)",
     )
     add(
+        "--threads",
+        type=_positive,
+        metavar="N",
+        help="cores that each process uses (default: those it may use, shared out among "
+        "--num-workers)",
+    )
+    add(
         "--shard",
         type=_shard,
         metavar="I/N",
@@ -165,6 +172,12 @@ def _postprocess(text: str) -> "tuple[Step, ...]":
         return parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, not '{text}'")
+    return int(text)
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -255,6 +268,10 @@ def run(args: argparse.Namespace) -> int:
     from litemedsam_jax.batch.folder import BatchOptions, segment_folder
     from litemedsam_jax.weights.errors import CheckpointError
 
+    if args.threads or args.num_workers > 1:
+        from litemedsam_jax.engine import cores
+
+        cores.limit(args.threads or -(-cores.available() // args.num_workers))
     tell_adaptation(args.weights)
     precision = _precision(args.precision, device)
     try:

@@ -4,7 +4,7 @@ A program is compiled once and runs on every tile of every block of its shape: t
 load, and the activations of a tile stay in the processor's cache.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -58,6 +58,8 @@ class EncoderLayer:
 
 # (program's name, scope, tile (1, R, S, C), inside (1, R)) -> the tile of the output.
 RunTile = Callable[[str, str, np.ndarray, np.ndarray], np.ndarray]
+# As `map` of one iterable, or an executor's.
+RunAll = Callable[[Callable[[int], np.ndarray], Iterable[int]], Iterable[np.ndarray]]
 
 
 def plan(
@@ -261,13 +263,17 @@ def _neck(config: TinyViTConfig, size: int) -> EncoderLayer:
     return _layer("encode_neck", function, tiles, scope=ROOT, parameters=("neck_",))
 
 
-def encode(run: RunTile, layers: list[EncoderLayer], image: np.ndarray) -> np.ndarray:
+def encode(
+    run: RunTile, layers: list[EncoderLayer], image: np.ndarray, run_all: RunAll = map
+) -> np.ndarray:
     """Runs all layers.
 
     Args:
         run: runs a program on a tile.
         layers: from `plan`.
         image: (S, S, 3) float32.
+        run_all: calls a function for each tile of a layer, in any order, several at a time if it
+            likes, and yields the results in the tiles' order.
 
     Returns:
         The embedding (1, G, G, C).
@@ -276,9 +282,19 @@ def encode(run: RunTile, layers: list[EncoderLayer], image: np.ndarray) -> np.nd
     grid.write(0, image[None])
     for layer, following in pairwise(layers):
         output = PaddedGrid(following.tiles)
-        for start in layer.tiles.starts:
-            tile, inside = grid.tile(layer.tiles, start)
-            output.write(start, run(layer.program.name, layer.scope, tile, inside))
+        starts = layer.tiles.starts
+        for start, rows in zip(starts, run_all(_tile_of(run, layer, grid), starts), strict=True):
+            output.write(start, rows)
         grid = output
     last = layers[-1]
     return run(last.program.name, last.scope, *grid.tile(last.tiles, 0))
+
+
+def _tile_of(run: RunTile, layer: EncoderLayer, grid: PaddedGrid) -> Callable[[int], np.ndarray]:
+    """Start of a tile -> its output."""
+
+    def tile_of(start: int) -> np.ndarray:
+        tile, inside = grid.tile(layer.tiles, start)
+        return run(layer.program.name, layer.scope, tile, inside)
+
+    return tile_of

@@ -2,13 +2,15 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from litemedsam_jax.config import ModelConfig
-from litemedsam_jax.engine import encoder_plan
+from litemedsam_jax.engine import cores, encoder_plan
 from litemedsam_jax.engine.encoder_plan import EncoderLayer
 from litemedsam_jax.engine.executables import RUNTIMES, Runtime, StoredExecutables
 from litemedsam_jax.engine.folded_cache import fold_once
@@ -20,9 +22,10 @@ from litemedsam_jax.engine.network import (
     decoder_name,
     image_encoder,
 )
-from litemedsam_jax.engine.precision import BFLOAT16, FLOAT32, choose, round_weights
+from litemedsam_jax.engine.precision import BFLOAT16, FLOAT32, choose
 from litemedsam_jax.engine.program_store import ProgramStore
 from litemedsam_jax.engine.programs import serialize
+from litemedsam_jax.engine.rounding import round_weights
 from litemedsam_jax.once import in_background
 from litemedsam_jax.weights.values_digest import DigestCheck
 
@@ -86,7 +89,11 @@ class Engine:
             prepare = partial(_fold, config, self.precision)
         self._check = check or DigestCheck(variables, None, "the weights")
         self._weights = in_background(partial(prepare, variables, self._check))
-        self._bound: dict[tuple[str, str], Any] = {}
+        self._binding = RLock()
+        self._bound: dict[tuple[str, str], Callable[..., Any]] = {}
+        self._proven: set[tuple[str, str]] = set()  # those of `_bound` that ran
+        at_once = cores.tiles_at_once()
+        self._tile_pool = ThreadPoolExecutor(at_once) if at_once > 1 else None
 
     def wait(self) -> None:
         """Waits until the weights are checked; all that gives results does too.
@@ -121,7 +128,8 @@ class Engine:
             embedding = self._compiler.encode(image)
         else:
             _, layers = self._weights()
-            embedding = encoder_plan.encode(self._encode_tile, layers, image)
+            run_all = self._tile_pool.map if self._tile_pool else map
+            embedding = encoder_plan.encode(self._encode_tile, layers, image, run_all)
         self.wait()
         return embedding
 
@@ -169,23 +177,41 @@ class Engine:
         return self._compiler.decode_prompts(embedding, multimask, given)
 
     def _run(self, name: str, *inputs: Any, scope: str = "") -> Any:
-        """Runs a program; scope: how its parameters' names begin."""
+        """Runs a program; scope: how its parameters' names begin. Threads may call it at once."""
         key = name, scope
-        if key in self._bound:
-            return self._bound[key](*inputs)
-        if self._stored:
-            folded, _ = self._weights()
-            while (executable := self._stored.bind(name, folded, scope)) is not None:
-                try:
-                    outputs = executable(*inputs)
-                except Exception as error:  # jaxlib's inner interface promises nothing
-                    self._stored.reject(name, error)
-                else:
+        while True:
+            executable = self._bound.get(key) or self._bind(name, scope)
+            try:
+                outputs = executable(*inputs)
+            except Exception as error:  # jaxlib's inner interface promises nothing
+                if key in self._proven:
+                    raise
+                self._reject(name, scope, executable, error)
+            else:
+                self._proven.add(key)
+                return outputs
+
+    def _bind(self, name: str, scope: str) -> Callable[..., Any]:
+        """A program with its parameters: stored, or compiled now."""
+        key = name, scope
+        with self._binding:
+            if key not in self._bound and self._stored:
+                folded, _ = self._weights()
+                if (executable := self._stored.bind(name, folded, scope)) is not None:
                     self._bound[key] = executable
-                    return outputs
-            self._compile_and_store(name)
-        self._bound[key] = self._compiler.bind(name, scope)
-        return self._bound[key](*inputs)
+                else:
+                    self._compile_and_store(name)
+            if key not in self._bound:
+                self._bound[key] = self._compiler.bind(name, scope)
+                self._proven.add(key)  # nothing could be tried instead
+            return self._bound[key]
+
+    def _reject(self, name: str, scope: str, executable: Any, error: Exception) -> None:
+        """A stored executable does not run, which other threads may find as well."""
+        with self._binding:
+            if self._stored and self._bound.get((name, scope)) is executable:
+                self._stored.reject(name, error)
+                del self._bound[name, scope]
 
     def _compile_and_store(self, name: str) -> None:
         if name in self.compiled:

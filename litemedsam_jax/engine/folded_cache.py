@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from litemedsam_jax.engine.folding import fold, is_read
-from litemedsam_jax.engine.precision import BFLOAT16, FLOAT32, is_rounded, round_weights
+from litemedsam_jax.engine.precision import BFLOAT16, FLOAT32
 from litemedsam_jax.engine.program_store import ProgramStore
+from litemedsam_jax.engine.rounding import is_changed, round_weights
 from litemedsam_jax.engine.trusted_files import open_trusted
 from litemedsam_jax.files import replacing
 from litemedsam_jax.weights import safetensors_file
@@ -43,7 +44,7 @@ def fold_once(
         grid_size: Side of the embedding.
         store: In whose folder they are kept.
         check: Of the variables; None: they have just any digest.
-        precision: "float32", or "bfloat16": kernels as `precision.round_weights` has them.
+        precision: "float32", or "bfloat16": as `rounding.round_weights` has them.
 
     Returns:
         The folded variables.
@@ -56,7 +57,7 @@ def fold_once(
     read = {
         name: array
         for name, array in variables.items()
-        if is_read(name) or (low and is_rounded(name, array.shape))
+        if is_read(name) or (low and is_changed(name, array.shape))
     }
     untouched = {name: array for name, array in variables.items() if name not in read}
     folder = store.folder / _FOLDER

@@ -15,6 +15,7 @@ import jaxlib.xla_client as xla
 import numpy as np
 from jaxlib import _jax
 
+from litemedsam_jax.engine import cores
 from litemedsam_jax.engine.programs import Program, Shape
 from litemedsam_jax.engine.stored_executable import StoredExecutable
 
@@ -65,6 +66,7 @@ class JaxlibRuntime:
     """XLA's CPU client."""
 
     def __init__(self) -> None:
+        cores.give_to_xla()
         client: Any = xla.make_cpu_client()
         self._client = client
         self._device = client.local_devices()[0]

@@ -146,7 +146,8 @@ def _key(config: ModelConfig) -> str:
     from jaxlib.version import __version__ as jaxlib_version
 
     package = Path(__file__).parents[1]
-    engine_files = ("folding", "programs", "row_tiles", "encoder_plan", "network", "precision")
+    engine_files = ["folding", "programs", "row_tiles", "encoder_plan", "network"]
+    engine_files += ["precision", "rounding"]
     sources = [
         *sorted((package / "models").glob("*.py")),
         package / "config.py",

@@ -1,13 +1,16 @@
 """The way through a volume's slices: from the boxes' middles up, then down, encoding each once."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from litemedsam_jax.engine import cores
 from litemedsam_jax.engine.engine import Engine
 from litemedsam_jax.imaging.input_frame import Frame
 from litemedsam_jax.inference.encoded_image import EncodedImage
+from litemedsam_jax.lookahead import ahead
 
 # Embeddings kept for the second sweep, 4 MiB each; slices beyond are encoded again.
 KEPT_EMBEDDINGS = 64
@@ -58,13 +61,19 @@ def sweep(
     visited = [{z for s in spans for z in _range(s, upward)} for upward in (True, False)]
     # The way down starts at the top: if not all can be kept, keep the upper ones.
     shared = set(sorted(visited[0] & visited[1], reverse=True)[:KEPT_EMBEDDINGS])
+    way = [(z, up) for up in (True, False) for z in sorted(visited[not up], reverse=not up)]
+    encoded = ahead(
+        lambda z: EncodedImage.encode(engine, volume[z], frame, mirrored),
+        (z for z, upward in way if upward or z not in shared),
+        cores.slices_ahead(),
+    )
     kept: dict[int, EncodedImage] = {}
-    for upward in (True, False):
-        for z in sorted(visited[not upward], reverse=not upward):
-            encoded = kept.pop(z, None) or EncodedImage.encode(engine, volume[z], frame, mirrored)
+    with closing(encoded):
+        for z, upward in way:
+            at_z = next(encoded) if upward or z not in shared else kept.pop(z)
             if upward and z in shared:
-                kept[z] = encoded
-            yield Step(z, upward, [k for k, s in enumerate(spans) if s.meets(z, upward)], encoded)
+                kept[z] = at_z
+            yield Step(z, upward, [k for k, s in enumerate(spans) if s.meets(z, upward)], at_z)
 
 
 def count_slices(

@@ -8,9 +8,10 @@ from litemedsam_jax.engine import encoder_plan
 from litemedsam_jax.engine.folded_cache import fold_once
 from litemedsam_jax.engine.folding import fold
 from litemedsam_jax.engine.network import all_programs
-from litemedsam_jax.engine.precision import choose, is_rounded, round_weights
+from litemedsam_jax.engine.precision import choose
 from litemedsam_jax.engine.program_store import ProgramStore
 from litemedsam_jax.engine.programs import Program
+from litemedsam_jax.engine.rounding import is_rounded, round_weights
 from litemedsam_jax.weights.tree import unflatten
 from tests.support.tiny_model import BOXES, CONFIG, IMAGE, tiny_engine
 
@@ -104,3 +105,54 @@ def test_every_program_has_one_name_in_each_precision():
     shared = names[0] & names[1]
     assert all(name.startswith("decode_") for name in shared)
     assert {name.removesuffix("_bfloat16") for name in names[1]} == names[0]
+
+
+def test_biases_of_keys_and_values_move_without_a_change_of_the_attention(variables):
+    """Exactly so before rounding: the same block of float32 kernels, with either biases."""
+    folded = fold(variables, GRID)
+    moved = {**folded, **_biases(round_weights(folded), "attn/")}
+    (attend,) = {
+        layer.program.name: layer
+        for layer in encoder_plan.plan(CONFIG.image_encoder, lambda _: True)
+        if layer.program.name.startswith("encode_attend_1")
+    }.values()
+    outputs = [_run(attend, weights) for weights in (folded, moved)]
+    assert not np.array_equal(folded[f"{attend.scope}attn/qkv/bias"], 0)
+    np.testing.assert_allclose(*outputs, atol=1e-5)
+
+
+def test_the_bias_after_gelu_makes_up_for_what_rounding_takes_on_the_mean():
+    generator = np.random.default_rng(0)
+    shapes = {
+        "fc1/kernel": (64, 256),
+        "fc1/bias": (256,),
+        "fc2/kernel": (256, 64),
+        "fc2/bias": (64,),
+    }
+    root = "params/image_encoder/layers_1/blocks_0/mlp/"
+    folded = {
+        root + name: generator.normal(0, 0.1, shape).astype(np.float32)
+        for name, shape in shapes.items()
+    }
+    rounded = round_weights(folded)
+    tokens = generator.normal(size=(20_000, 64)).astype(np.float32)
+    tokens -= tokens.mean(1, keepdims=True)
+    hidden = tokens @ folded[root + "fc1/kernel"] + folded[root + "fc1/bias"]
+    hidden = np.asarray(jax.nn.gelu(hidden, approximate=False))
+    kernel, low = (one[root + "fc2/kernel"].astype(np.float32) for one in (folded, rounded))
+    lost = (hidden @ (kernel - low)).mean(0)
+    corrected = lost - (rounded[root + "fc2/bias"] - folded[root + "fc2/bias"])
+    assert np.abs(corrected).mean() < 0.1 * np.abs(lost).mean()
+
+
+def _biases(variables: dict[str, np.ndarray], part: str) -> dict[str, np.ndarray]:
+    return {k: v for k, v in variables.items() if part in k and k.endswith("/bias")}
+
+
+def _run(layer: encoder_plan.EncoderLayer, folded: dict[str, np.ndarray]) -> np.ndarray:
+    """A layer's program on noise."""
+    names, function = layer.program.parameter_names(folded), layer.program.function()
+    tree = unflatten(dict(zip(names, layer.program.arguments(folded, layer.scope), strict=True)))
+    tile, inside = layer.program.input_shapes
+    noise = np.random.default_rng(1).normal(size=tile).astype(np.float32)
+    return np.asarray(jax.jit(function)(tree, noise, np.ones(inside, np.float32)))

@@ -1,5 +1,7 @@
 """How a box's object is followed through the slices, with masks by script."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -220,3 +222,16 @@ def test_ranges_are_put_in_order_and_clipped_and_boxes_outside_refused(z, slices
     assert np.flatnonzero(segs.any(axis=(1, 2))).tolist() == list(slices)
     with pytest.raises(CaseError, match="outside the image"):
         LiteMedSAM(FakeEngine()).segment_volume(_volume(), np.array([10, 10, 20, 30, 30, 25]))
+
+
+@pytest.mark.parametrize("strategy", ["reference", "best"])
+def test_slices_encoded_ahead_give_the_same(strategy, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    found = []
+    for count in ("1", "8"):
+        monkeypatch.setenv("PJRT_NPROC", count)
+        engine = FakeEngine()
+        model = LiteMedSAM(engine)
+        found.append(model.segment_volume(_volume(), np.array(OVERLAPPING), strategy))
+        assert len({_slice_of(image) for image in engine.images}) == len(engine.images)
+    assert found[0].any() and np.array_equal(*found)
