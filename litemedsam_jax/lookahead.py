@@ -1,7 +1,7 @@
 """Results in order, of which the next ones are already worked on by threads."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ Result = TypeVar("Result")
 
 def ahead(
     function: Callable[[Item], Result], items: Iterable[Item], count: int
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yields function(item) of every item, in order.
 
     Args:
