@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -25,11 +26,13 @@ SIDE, RADII, PAIRS = 512, (9, 60, 70), 9
 
 
 def phantom(depth: int) -> np.ndarray:
-    """Noise, with a bright ellipsoid in its middle; int16, in HU."""
-    values = np.random.default_rng(0).normal(0, 15, (16, SIDE, SIDE)).astype(np.int16)
-    volume = np.tile(values, (-(-depth // 16), 1, 1))[:depth]
-    volume[:, :20] = -1000
+    """A body in air with an ellipsoid in its middle, and grain as of a CT; int16, in HU."""
+    rng = np.random.default_rng(0)
+    grain = [cv2.GaussianBlur(rng.normal(0, 30, (SIDE, SIDE)), (0, 0), 1.5) for _ in range(16)]
+    volume = np.tile(np.asarray(grain, np.int16), (-(-depth // 16), 1, 1))[:depth]
     z, y, x = np.ogrid[-RADII[0] : RADII[0] + 1, :SIDE, :SIDE]
+    body = ((y - 256) / 150) ** 2 + ((x - 256) / 200) ** 2 <= 1
+    volume += np.where(body[0], 30, -1000).astype(np.int16)
     inside = (z / RADII[0]) ** 2 + ((y - 256) / RADII[1]) ** 2 + ((x - 256) / RADII[2]) ** 2 <= 1
     volume[depth // 2 - RADII[0] : depth // 2 + RADII[0] + 1] += (120 * inside).astype(np.int16)
     return volume
