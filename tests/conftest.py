@@ -10,6 +10,7 @@ os.environ.setdefault("JAX_NUMPY_DTYPE_PROMOTION", "strict")
 import numpy as np
 import pytest
 
+from litemedsam_jax.engine import cores
 from tests.support.oracle_wheels import published_checkpoint
 
 pytest_plugins = [
@@ -19,6 +20,20 @@ pytest_plugins = [
 ]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_before():
+    """What a command bounds (`--threads`, `-num_workers`) ends with its test.
+
+    XLA's clients start once a process, with so many threads, on which the last bits depend.
+    """
+    before = os.environ.get(cores.THREADS)
+    yield
+    if before is None:
+        os.environ.pop(cores.THREADS, None)
+    else:
+        os.environ[cores.THREADS] = before
 
 
 @pytest.fixture(scope="session")
