@@ -17,14 +17,8 @@ from litemedsam_jax.training.config import Hosts
 from litemedsam_jax.training.data import Sharding
 
 AXIS = "devices"  # gradients, metrics and BatchNorm's statistics are averaged over it
-# See engine.programs: XLA's YNNPACK fusions make these networks slower on CPUs. Temporaries in
-# blocks, since malloc would not find room for a single one of gigabytes in what the last step
-# freed, where small objects lie by then. A program of several blocks has no place in JAX's
-# compilation cache, which says so in a warning.
-_CPU_OPTIONS: dict[str, str | bool | int] = {
-    "xla_cpu_experimental_ynn_fusion_type": "",
-    "xla_multiheap_size_constraint_per_heap": 256 << 20,
-}
+# See engine.programs: XLA's YNNPACK fusions make these networks slower on CPUs.
+_CPU_OPTIONS: dict[str, str | bool] = {"xla_cpu_experimental_ynn_fusion_type": ""}
 
 
 class LaunchError(RuntimeError):
