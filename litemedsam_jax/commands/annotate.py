@@ -7,6 +7,7 @@ import webbrowser
 from pathlib import Path
 from urllib.parse import quote
 
+from litemedsam_jax.commands import argument_types
 from litemedsam_jax.commands.arguments import os_message, refuse, tell_adaptation
 from litemedsam_jax.commands.listening import check_listening, url
 from litemedsam_jax.weights import default_weights
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--read-only", action="store_true", help="look and try, keep nothing")
     add(
         "--strategy",
+        type=argument_types.strategy,
         default="reference",
         metavar="NAME",
         help="of masks that are kept, as for `segment`; while a box is dragged it is always "
@@ -55,13 +57,11 @@ def run(args: argparse.Namespace) -> int:
     """Serves until it is interrupted; returns the exit status."""
     os.environ.setdefault("JAX_PLATFORMS", "cpu")  # spares JAX the search for accelerators
     from litemedsam_jax.annotation.project import read_label_names
-    from litemedsam_jax.inference.strategies import parse
     from litemedsam_jax.process import keep_memory
     from litemedsam_jax.serving import server
     from litemedsam_jax.serving.workspace import Workspace
 
     try:
-        strategy = parse(args.strategy)
         check_listening(args.host, args.token, "--token", all_addresses=False)
         token = args.token or server.new_token()
         labels = read_label_names(args.labels) if args.labels else []
@@ -79,5 +79,5 @@ def run(args: argparse.Namespace) -> int:
     print(f"open {address}\nmasks go to {workspace.output}; Ctrl-C ends", flush=True)
     if not args.no_browser:
         threading.Timer(0.3, webbrowser.open, [address]).start()
-    server.serve(workspace, args.weights, strategy, token, listening)
+    server.serve(workspace, args.weights, args.strategy, token, listening)
     return 0

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from litemedsam_jax.commands.argument_types import yes_or_no
 from litemedsam_jax.commands.arguments import add_workers, refuse, tell_failures
 
 DESCRIPTION = """\
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_workers(parser)
     add(
         "-nsd",
-        type=_yes_or_no,
+        type=yes_or_no,
         default=True,
         metavar="yes|no",
         help="whether to compute NSD (default: yes)",
@@ -96,11 +97,3 @@ def _write(args: argparse.Namespace, cases, columns: list[str]) -> None:
         tables.write_csv(args.summary, tables.summary_header(columns), rows)
     if args.plot and cases:
         plots.write_plot(args.plot, cases, columns)
-
-
-def _yes_or_no(text: str) -> bool:
-    # The reference's `-nsd False` was true, as any text was.
-    words = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
-    if text.lower() not in words:
-        raise argparse.ArgumentTypeError(f"'{text}'; expected yes or no")
-    return words[text.lower()]

@@ -5,11 +5,12 @@ for from what is only a default.
 """
 
 import argparse
-import math
 import types
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import Field, fields
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from litemedsam_jax.commands.argument_types import number, yes_or_no
 
 T = TypeVar("T")
 _METAVARS = {int: "N", float: "X", str: "NAME"}
@@ -95,7 +96,7 @@ def _add(group: Any, one: Field, kind: Any, default: Any) -> None:
         options["choices"] = about["choices"]
     else:
         options["metavar"] = about["metavar"] or _METAVARS[kind]
-        options["type"] = str if kind is str else _number(kind, *about["bounds"])
+        options["type"] = str if kind is str else number(kind, *about["bounds"])
     group.add_argument(*names, dest=one.name, help=help, **options)
 
 
@@ -109,34 +110,3 @@ def _default_text(default: Any, unset: str) -> str:
     if isinstance(default, float):
         return f" (default: {default:g})"
     return f" (default: {'yes' if default is True else default})"
-
-
-def _number(kind: type, low: float | None, high: float | None) -> Callable[[str], Any]:
-    """A parser of numbers between two bounds, for argparse."""
-    what = "a whole number" if kind is int else "a number"
-    expected = what + (f" from {low:g}" if low is not None else "")
-    expected += f" to {high:g}" if high is not None else ""
-
-    def parse(text: str) -> Any:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = math.nan
-        above = low is None or value >= low
-        if not (above and (high is None or value <= high) and math.isfinite(value)):
-            raise argparse.ArgumentTypeError(f"'{text}'; expected {expected}")
-        return value
-
-    return parse
-
-
-def yes_or_no(text: str) -> bool:
-    """`yes`, `no` and their like as a boolean; for argparse.
-
-    Raises:
-        argparse.ArgumentTypeError: another word. (The reference's `--data_aug False` was true.)
-    """
-    words = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
-    if text.lower() not in words:
-        raise argparse.ArgumentTypeError(f"'{text}'; expected yes or no")
-    return words[text.lower()]

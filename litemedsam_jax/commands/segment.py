@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from litemedsam_jax import progress
+from litemedsam_jax.commands import argument_types
 from litemedsam_jax.commands.arguments import tell_adaptation
 from litemedsam_jax.weights import default_weights
 
 if TYPE_CHECKING:
     from litemedsam_jax.batch.folder import BatchOptions, Summary
     from litemedsam_jax.imaging.image_case import FileOptions
-    from litemedsam_jax.imaging.postprocess import Step
-    from litemedsam_jax.inference.strategies import Strategy
 
 DESCRIPTION = """\
 Segments every case (npz) of a folder inside its boxes.
@@ -57,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--strategy",
-        type=_strategy,
+        type=argument_types.strategy,
         default="reference",
         metavar="NAME",
         help="'reference': the masks of the PyTorch reference, whose 3D propagation depends on a "
@@ -82,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--postprocess",
-        type=_postprocess,
+        type=argument_types.postprocess,
         default=(),
         metavar="STEPS",
         help="clean the masks by steps joined by commas: fill-holes, largest-part, min-ml=ML (drop "
@@ -124,14 +123,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--threads",
-        type=_positive,
+        type=argument_types.number(int, 1),
         metavar="N",
         help="cores that each process uses (default: those it may use, shared out among "
         "--num-workers)",
     )
     add(
         "--shard",
-        type=_shard,
+        type=argument_types.shard,
         metavar="I/N",
         help="do every Nth case only, counted from I = 0 to N-1: one job of a SLURM array or a "
         "Kubernetes indexed job; its times go to efficiency_I_of_N.csv",
@@ -150,44 +149,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="float32",
         help="of the image encoder's products; 'bfloat16': faster on processors with AMX or "
         "AVX-512 BF16, masks close to float32's, in volumes not always, see docs/speed.md; "
-        "'auto': bfloat16 on "
-        "such processors (default: %(default)s)",
+        "'auto': bfloat16 on such processors (default: %(default)s)",
     )
     add("-device", default="cpu", help="cpu, gpu or tpu (default: %(default)s)")
-
-
-def _strategy(text: str) -> "Strategy":
-    from litemedsam_jax.inference.strategies import parse
-
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _postprocess(text: str) -> "tuple[Step, ...]":
-    from litemedsam_jax.imaging.postprocess import parse
-
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and int(text)):
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, not '{text}'")
-    return int(text)
-
-
-def _shard(text: str) -> tuple[int, int]:
-    index, _, count = text.partition("/")
-    # isdecimal() also knows other scripts' digits.
-    if not (text.isascii() and index.isdecimal() and count.isdecimal() and int(index) < int(count)):
-        raise argparse.ArgumentTypeError(
-            f"expected I/N with I from 0 to N-1, such as 0/4, 1/4, 2/4, 3/4; not '{text}'"
-        )
-    return int(index), int(count)
 
 
 def _add_image_files(group: argparse._ArgumentGroup) -> None:

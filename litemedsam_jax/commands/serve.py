@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from litemedsam_jax.commands import argument_types
 from litemedsam_jax.commands.arguments import os_message, refuse, tell_adaptation
 from litemedsam_jax.commands.listening import check_listening, url
 from litemedsam_jax.weights import default_weights
@@ -51,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--window", type=float, nargs=2, default=(40.0, 400.0), metavar=("LEVEL", "WIDTH"),
         help="of CT, in HU (default: 40 400)")  # fmt: skip
     add("--fill-nan", type=float, metavar="VALUE", help="stands for NaN and infinities in images")
-    add("--strategy", default="reference", metavar="NAME",
+    add("--strategy", type=argument_types.strategy, default="reference", metavar="NAME",
         help="of boxes in three dimensions, as for `segment` (default: %(default)s)")  # fmt: skip
     add("--no-autozoom", action="store_true",
         help="a box on one slice is for that slice, where programs do not say")  # fmt: skip
@@ -98,7 +99,6 @@ def run(args: argparse.Namespace) -> int:
 def _options(args: argparse.Namespace) -> "Options":
     """What was asked for; raises ValueError."""
     from litemedsam_jax.imaging.intensity import IntensityOptions
-    from litemedsam_jax.inference.strategies import parse
     from litemedsam_jax.serving.remote.server import Options
 
     counts = ("max_sessions", "idle_timeout_seconds", "liveness_timeout_seconds", "answer_seconds",
@@ -118,7 +118,7 @@ def _options(args: argparse.Namespace) -> "Options":
         memory_bytes=int(args.memory * (1 << 30)),
         cache_bytes=int(args.cache * (1 << 30)),
         answer_seconds=args.answer_seconds,
-        strategy=parse(args.strategy),
+        strategy=args.strategy,
         intensity=IntensityOptions(args.modality, level, width, fill_nan=args.fill_nan),
         autozoom=not args.no_autozoom,
         log=_log,

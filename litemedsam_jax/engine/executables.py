@@ -106,7 +106,7 @@ class StoredExecutables:
                     arrays = program.arguments(folded, scope)
                     self._parameters[key] = [runtime.put(array) for array in arrays]
                 return _Bound(loaded, self._parameters[key])
-            except Exception as error:  # jaxlib's inner interface promises nothing
+            except Exception as error:  # jaxlib's internal API may raise any kind
                 pending.reject(error)
         return None
 

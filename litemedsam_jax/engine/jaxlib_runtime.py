@@ -1,8 +1,8 @@
 """Running stored executables with jaxlib alone.
 
 `import jax` takes 0.4 s, a third of a 2D case; XLA's client inside jaxlib starts in 0.1 s. What is
-used here is jaxlib's own interface to JAX, which promises nothing: each known form of it has a
-small adapter, and whatever fails here makes engine.executables take JAX's public interface.
+used here is jaxlib's own interface to JAX, which may change with any version: each known form of it
+has a small adapter, and whatever fails here makes engine.executables take JAX's public interface.
 """
 
 import os

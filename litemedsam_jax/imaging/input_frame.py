@@ -112,6 +112,16 @@ def region_of(box: np.ndarray) -> tuple[slice, slice]:
     return slice(y_min, y_max + 1), slice(x_min, x_max + 1)
 
 
+def overlap(one: slice, other: slice) -> slice:
+    """What two spans of rows or columns share; its end is not above its start if nothing."""
+    return slice(max(one.start, other.start), min(one.stop, other.stop))
+
+
+def counted_from(span: slice, outer: slice) -> slice:
+    """A span of rows or columns, counted from the start of the one it lies in."""
+    return slice(span.start - outer.start, span.stop - outer.start)
+
+
 def mask_from_logits(logits: np.ndarray, frame: Frame) -> Region:
     """The mask, logits > 0, at the image's size.
 

@@ -14,6 +14,7 @@ from litemedsam_jax.imaging import zoom_windows
 from litemedsam_jax.imaging.input_frame import (
     Frame,
     Scores,
+    counted_from,
     edges_to_input,
     logits_at,
     region_of,
@@ -108,7 +109,5 @@ def _at(
     logits: np.ndarray, encoded: EncodedImage, window: Window, rows: slice, columns: slice
 ) -> np.ndarray:
     """Logits (2, 256, 256) of a view, at rows and columns of the image."""
-    top, left = window.rows.start, window.columns.start
-    inner_rows = slice(rows.start - top, rows.stop - top)
-    inner_columns = slice(columns.start - left, columns.stop - left)
-    return np.stack([logits_at(one, encoded.frame, inner_rows, inner_columns) for one in logits])
+    rows, columns = counted_from(rows, window.rows), counted_from(columns, window.columns)
+    return np.stack([logits_at(one, encoded.frame, rows, columns) for one in logits])

@@ -16,6 +16,7 @@ from litemedsam_jax.imaging.input_frame import (
     Frame,
     Scores,
     bounding_box,
+    counted_from,
     edges_to_input,
     logits_at,
     region_of,
@@ -88,8 +89,7 @@ def _object(box: np.ndarray, frame: Frame, volume: np.ndarray, strategy: Ensembl
     distances = ellipsoid_prior.distances(span.first, span.last, len(volume))
     start = [widened(given, PROPAGATION_MARGINS[0])] * len(PROPAGATION_MARGINS)
     pixels = volume[(slice(span.first, span.last + 1), *region_of(box[FLAT]))]
-    extremes = (pixels.min(), pixels.max()) if strategy.intensity else None
-    intensity = ObjectIntensity(*extremes) if extremes else None
+    intensity = ObjectIntensity(pixels.min(), pixels.max()) if strategy.intensity else None
     prompts = {True: list(start), False: list(start)}
     return _Object(box, given, span, distances, prompts, pixels, intensity)
 
@@ -150,13 +150,9 @@ def _scores(fused: np.ndarray, one: _Object, z: int, strategy: Ensemble, frame: 
         pixels = one.pixels[z - one.span.first]
         pixels = pixels.mean(axis=-1) if pixels.ndim == 3 else pixels
         # A view of what lies inside of the box, all of it if the strategy clips.
-        within = scores[_shifted(inside[0], rows), _shifted(inside[1], columns)]
+        within = scores[counted_from(inside[0], rows), counted_from(inside[1], columns)]
         within += np.float32(INTENSITY_WEIGHT) * one.intensity.log_ratio(pixels, within)
     return Scores(rows, columns, scores)
-
-
-def _shifted(span: slice, origin: slice) -> slice:
-    return slice(span.start - origin.start, span.stop - origin.start)
 
 
 def _from_centre(span: slice, inside: slice) -> np.ndarray:

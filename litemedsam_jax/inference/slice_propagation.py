@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from litemedsam_jax.imaging.input_frame import Region, Scores
+from litemedsam_jax.imaging.input_frame import Region, Scores, counted_from, overlap
 from litemedsam_jax.imaging.slice_prompt import AXES, SliceBox, SlicePrompt, fit_prompt
 from litemedsam_jax.inference.encoded_image import EncodedVolume
 from litemedsam_jax.inference.slice_side import Side, Step, decode, scores_of, side_of
@@ -140,24 +140,10 @@ def _mask(
 ) -> SliceMask:
     values = scores.values
     for other in removed.get(step.index, []):
-        rows = slice(
-            max(scores.rows.start, other.rows.start), min(scores.rows.stop, other.rows.stop)
-        )
-        columns = slice(
-            max(scores.columns.start, other.columns.start),
-            min(scores.columns.stop, other.columns.stop),
-        )
+        rows, columns = overlap(scores.rows, other.rows), overlap(scores.columns, other.columns)
         if rows.start >= rows.stop or columns.start >= columns.stop:
             continue
-        ours = values[_shifted(rows, scores.rows), _shifted(columns, scores.columns)]
-        theirs = other.values[_shifted(rows, other.rows), _shifted(columns, other.columns)]
+        ours = values[counted_from(rows, scores.rows), counted_from(columns, scores.columns)]
+        theirs = other.values[counted_from(rows, other.rows), counted_from(columns, other.columns)]
         np.minimum(ours, -theirs, out=ours)
     return SliceMask(step.index, axis, Scores(scores.rows, scores.columns, values), step.iou, final)
-
-
-def _common(one: slice, other: slice) -> slice:
-    return slice(max(one.start, other.start), min(one.stop, other.stop))
-
-
-def _shifted(span: slice, origin: slice) -> slice:
-    return slice(span.start - origin.start, span.stop - origin.start)

@@ -14,12 +14,14 @@ from litemedsam_jax.imaging.input_frame import (
     widened,
 )
 from litemedsam_jax.inference.encoded_image import EncodedImage, EncodedVolume
-from litemedsam_jax.inference.ensemble_volume import PROPAGATION_MARGINS, SECTION_MARGIN
+from litemedsam_jax.inference.ensemble_volume import (
+    PRIOR_WEIGHT,
+    PROPAGATION_MARGINS,
+    SECTION_MARGIN,
+)
 from litemedsam_jax.inference.object_evidence import GIVE_UP, ObjectEvidence
 
-# Of the fused logits, as in `ensemble_volume`; its values were chosen with intensities beside them.
-PRIOR_WEIGHT = 3.0
-CLIP = 4.0
+CLIP = 4.0  # as in `ensemble_volume`, whose value was chosen with intensities beside it
 BEYOND = 0.1  # of the drawn box's sides, by which the object may reach out of it on other slices
 
 

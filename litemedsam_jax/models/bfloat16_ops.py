@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from litemedsam_jax.models.layers import Array
+from litemedsam_jax.models.polynomials import polynomial
 
 DTYPE = jnp.bfloat16
 
@@ -83,10 +84,7 @@ def convolution_3x3(x: Array, kernel: Array) -> Array:
 def gelu(x: Array, keep: Array | None = None) -> Array:
     """GELU, rounded to bfloat16 and stored; 0 where `keep` is False."""
     z = jnp.clip(x, -_GELU_LIMIT, _GELU_LIMIT)
-    square, value = z * z, jnp.full_like(z, _GELU_P[-1])
-    for coefficient in _GELU_P[-2::-1]:
-        value = value * square + coefficient
-    y = x * (0.5 + z * value)
+    y = x * (0.5 + z * polynomial(_GELU_P, z * z))
     if keep is not None:
         y = jnp.where(keep, y, 0)
     return lax.optimization_barrier(y.astype(DTYPE))

@@ -7,34 +7,21 @@ are the plain ones; other platforms keep the gradients that JAX derives.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from litemedsam_jax.models.polynomials import ERF_LIMIT, ERF_P, ERF_Q, polynomial
+
 Array = jax.Array
 _WAYS = 16  # slices added at a time
 
-# Phi(x) - 1/2 = x·P(x²)/Q(x²) for |x| <= 5.54, beyond which float32 knows only 0 and 1; within
-# 1e-7. Coefficients: models.tiny_vit_inference's of erf, of x/sqrt(2).
-_PHI_LIMIT = 5.54
-_PHI_P = (
-    0.398942228,
-    0.0340763091,
-    0.00468993612,
-    0.00017095882,
-    6.35247589e-06,
-    2.24808288e-08,
-)
-_PHI_Q = (
-    1,
-    0.252082473,
-    0.0287712232,
-    0.00189654419,
-    7.42576625e-05,
-    1.18970809e-06,
-)
+# Phi(x) - 1/2 = x·P(x²)/Q(x²) for |x| <= 5.54: half of erf(x/sqrt(2)); within 1e-7.
+_PHI_LIMIT = ERF_LIMIT * math.sqrt(2)
+_PHI_P = tuple(p / math.sqrt(8) / 2**i for i, p in enumerate(ERF_P))
+_PHI_Q = tuple(q / 2**i for i, q in enumerate(ERF_Q))
 # 2 to the power of |x| <= 1/2, over sqrt(2·pi): Taylor's series, within 1e-7.
 _DENSITY = tuple(math.log(2) ** i / math.factorial(i) / math.sqrt(2 * math.pi) for i in range(8))
 
@@ -143,7 +130,7 @@ def _normal_distribution(x: Array) -> Array:
     """Phi(x) as a quotient of polynomials: XLA stores the results of `erf` for a second loop."""
     x = jnp.clip(x, -_PHI_LIMIT, _PHI_LIMIT)
     square = x * x
-    return 0.5 + x * _horner(_PHI_P, square) / _horner(_PHI_Q, square)
+    return 0.5 + x * polynomial(_PHI_P, square) / polynomial(_PHI_Q, square)
 
 
 def _normal_density(x: Array) -> Array:
@@ -151,14 +138,7 @@ def _normal_density(x: Array) -> Array:
     exponent = jnp.maximum(x * x * (-0.5 / math.log(2)), -125.0)
     whole = jnp.floor(exponent + 0.5)
     power = lax.bitcast_convert_type((whole.astype(jnp.int32) + 127) << 23, jnp.float32)
-    return power * _horner(_DENSITY, exponent - whole)
-
-
-def _horner(coefficients: Sequence[float], x: Array) -> Array:
-    value = jnp.full_like(x, coefficients[-1])
-    for coefficient in coefficients[-2::-1]:
-        value = value * x + coefficient
-    return value
+    return power * polynomial(_DENSITY, exponent - whole)
 
 
 _gelu = jax.custom_vjp(_rational_gelu)

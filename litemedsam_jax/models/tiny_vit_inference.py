@@ -21,6 +21,7 @@ from litemedsam_jax.models import bfloat16_ops
 from litemedsam_jax.models.cpu_ops import shifted_sum
 from litemedsam_jax.models.layers import Array, attend_transposed, merge_windows, partition_windows
 from litemedsam_jax.models.normalisation import normalise_rows
+from litemedsam_jax.models.polynomials import ERF_LIMIT, ERF_P, ERF_Q, polynomial
 from litemedsam_jax.models.tiny_vit import offset_index
 
 Params = dict[str, Any]
@@ -28,12 +29,6 @@ Params = dict[str, Any]
 _TRANSFORMED_ROWS = 32  # at a time in whole blocks: less memory, no time
 _ATTENDING_TOKENS = 1000  # at a time in bfloat16: their logits stay in the cache
 _LAYER_NORM_EPSILON, _NECK_EPSILON = 1e-5, 1e-6
-
-# erf(z) = z·P(z²)/Q(z²) for |z| <= 3.92, beyond which float32 knows only ±1. Fitted by least
-# squares, weighted anew until the largest error (1.6e-8) was evenly spread.
-_ERF_LIMIT = 3.92
-_ERF_P = (1.12837902, 0.192764714, 0.0530605701, 0.00386835651, 0.000287480242, 2.03473235e-06)
-_ERF_Q = (1.0, 0.504164946, 0.115084893, 0.0151723535, 0.0011881226, 3.80706588e-05)
 
 
 def first_stage(params: Params, config: TinyViTConfig, image: Array, inside: Array) -> Array:
@@ -174,8 +169,8 @@ def gelu(x: Array, keep: Array | None = None) -> Array:
     The division comes last: XLA stores what a division makes instead of making it anew for each
     of a convolution's nine shifts, as it does with sums and products.
     """
-    z = jnp.clip(x * np.float32(0.5**0.5), -_ERF_LIMIT, _ERF_LIMIT)
-    numerator, denominator = _polynomial(_ERF_P, z * z), _polynomial(_ERF_Q, z * z)
+    z = jnp.clip(x * np.float32(0.5**0.5), -ERF_LIMIT, ERF_LIMIT)
+    numerator, denominator = polynomial(ERF_P, z * z), polynomial(ERF_Q, z * z)
     dividend = x * 0.5 * (denominator + z * numerator)
     if keep is not None:
         dividend = jnp.where(keep, dividend, 0)
@@ -187,13 +182,6 @@ def _activate(params: Params, x: Array, keep: Array | None = None) -> Array:
     if bfloat16_ops.is_rounded(params["kernel"], x.shape[-1]):
         return bfloat16_ops.gelu(x, keep)
     return gelu(x, keep)
-
-
-def _polynomial(coefficients: tuple[float, ...], x: Array) -> Array:
-    value = jnp.full_like(x, coefficients[-1])
-    for coefficient in coefficients[-2::-1]:
-        value = value * x + coefficient
-    return value
 
 
 def _widen(params: Params, x: Array, inside: Array) -> Array:

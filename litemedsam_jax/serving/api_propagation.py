@@ -62,12 +62,10 @@ async def stop(context: Context, request: Request) -> Response:
 async def _lines(
     context: Context, session: CaseSession, layer: Layer, ends: tuple[int, int] | None
 ) -> AsyncIterator[str]:
-    assert layer.box is not None and layer.slice is not None
     first, last = ends if ends is not None else (None, None)
     # Here, not where the request came in: a client that is gone by now starts nothing.
     running, others = _begin(context, session, layer)
-    boxes = [SliceBox(layer.slice, layer.box)]
-    boxes += [SliceBox(o.slice, o.box) for o in others if o.slice is not None and o.box is not None]
+    boxes = [_drawn_box(one) for one in (layer, *others)]
     drawn = {box.index for box in boxes}
     steps = _Steps(context, session, SlicePrompt(tuple(boxes), first, last, layer.label))
     ended = "stopped"
@@ -102,6 +100,11 @@ def _begin(context: Context, session: CaseSession, layer: Layer) -> tuple[Propag
         context.changed(session, session.editor.do(*map(PutLayer, starts)))
         session.propagation = Propagation(layer.number, layer.label, session.editor.last_step)
         return session.propagation, others
+
+
+def _drawn_box(layer: Layer) -> SliceBox:
+    assert layer.box is not None and layer.slice is not None
+    return SliceBox(layer.slice, layer.box)
 
 
 def _own_slice(layer: Layer, kind: str) -> Layer:
