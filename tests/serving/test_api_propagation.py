@@ -18,6 +18,14 @@ def rod(tmp_path):
     return tmp_path / "rod.npz"
 
 
+@pytest.fixture
+def short_rod(rod):
+    """Its first eight slices."""
+    with np.load(rod) as whole:
+        write_npz(rod.with_name("short.npz"), imgs=whole["imgs"][:8])
+    return rod.with_name("short.npz")
+
+
 def test_propagation_fills_the_volume_and_can_be_stopped(open_page, rod, tmp_path):
     page = open_page(rod)
     page.wait_for_model()
@@ -86,3 +94,27 @@ def test_a_killed_propagation_leaves_nothing_unsure(open_page, rod):
     assert layer["first"] == layer["last"] == layer["slice"]
     page.key("Control+z")
     page.wait(lambda: page.store("layers")[0]["kind"] == "box", "undo")
+
+
+def test_a_second_box_of_the_object_leads_the_mask(open_page, short_rod):
+    page = open_page(short_rod)
+    page.wait_for_model()
+    page.key("home")
+    page.wait(lambda: page.store("position")[2] == 0, "the first slice")
+    page.wait_for_slice()
+    page.draw_box([36, 26, 64, 54])
+    page.key(*["page_up"] * 4)
+    page.wait(lambda: page.store("position")[2] == 4, "the slice")
+    page.wait_for_slice()
+    page.draw_box([35, 25, 65, 55])
+    page.key("g")
+    page.wait(lambda: page.store("propagating") is not None, "propagation")
+    page.wait(lambda: page.store("propagating") is None, "the end")
+    assert "Led by the box on slice 1." in page.text("#message")
+    kinds = {layer["slice"]: layer["kind"] for layer in page.store("layers")}
+    assert kinds == {0: "box", 4: "propagation"}
+    page.key(*["page_down"] * 2)  # between the two
+    page.wait(lambda: page.store("position")[2] == 2, "the slice")
+    page.wait_for_slice()
+    rows, columns = np.nonzero(page.shown_labels())
+    assert abs(rows.mean() - 40) < 2 and abs(columns.mean() - 50) < 2
