@@ -63,6 +63,10 @@ class LayerNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         return normalisation.layer_norm(x, scale, bias, self.epsilon).astype(self.dtype)
 
+    def factors(self) -> tuple[Array, Array]:
+        """scale and bias (C,), once initialised."""
+        return self.get_variable("params", "scale"), self.get_variable("params", "bias")
+
 
 class BatchNorm(nn.Module):
     """Torch's BatchNorm2d, synchronised over `batch_axis` when one is named.
@@ -186,6 +190,11 @@ class ConvTranspose2x2(nn.Module):
         bias = self.param("bias", init, (self.features,)).astype(self.dtype)
         blocks = x.astype(self.dtype) @ kernel.reshape(-1, self.inputs).T  # (..., 2·2·out)
         return blocks.reshape(*x.shape[:-1], 2, 2, self.features) + bias
+
+    def matrix(self) -> tuple[Array, Array]:
+        """The kernel as (C, 2·2·features), and the bias (features,), once initialised."""
+        kernel, bias = (self.get_variable("params", name) for name in ("kernel", "bias"))
+        return kernel.reshape(-1, self.inputs).T, bias
 
 
 def unfold_blocks(x: Array) -> Array:

@@ -66,8 +66,8 @@ def layer_norm(x: Array, scale: Array, bias: Array, epsilon: float) -> Array:
 
 def normalise_rows(x: Array, epsilon: float) -> Array:
     """x (..., C) with mean 0 and variance 1 over its last axis, by sums that CPUs vectorise."""
-    centred = x - _row_means(x)
-    return centred * lax.rsqrt(_row_means(jnp.square(centred)) + epsilon)
+    centred = x - row_means(x)
+    return centred * lax.rsqrt(row_means(jnp.square(centred)) + epsilon)
 
 
 def _plain_layer_norm(x, scale, bias, epsilon):
@@ -82,8 +82,8 @@ _layer_norm = jax.custom_vjp(_plain_layer_norm, nondiff_argnums=(3,))
 
 def _layer_norm_forward(x, scale, bias, epsilon):
     wide = x.astype(jnp.float32)
-    mean = _row_means(wide)
-    inverse = lax.rsqrt(_row_means(jnp.square(wide - mean)) + epsilon)
+    mean = row_means(wide)
+    inverse = lax.rsqrt(row_means(jnp.square(wide - mean)) + epsilon)
     return (wide - mean) * inverse * scale + bias, (x, scale, mean, inverse)
 
 
@@ -92,7 +92,7 @@ def _layer_norm_backward(_, saved, gradient):
     x, gradient = lax.optimization_barrier((x, gradient))
     wide = x.astype(jnp.float32)
     normal, slope = (wide - mean) * inverse, gradient * scale
-    by_x = (slope - _row_means(slope) - normal * _row_means(slope * normal)) * inverse
+    by_x = (slope - row_means(slope) - normal * row_means(slope * normal)) * inverse
     by_scale = channel_sums(lambda g, x, m, i: g * (x - m) * i, gradient, wide, mean, inverse)
     return by_x.astype(x.dtype), by_scale, channel_sums(same, gradient)
 
@@ -100,7 +100,7 @@ def _layer_norm_backward(_, saved, gradient):
 _layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
 
 
-def _row_means(x: Array) -> Array:
+def row_means(x: Array) -> Array:
     """Means over the last axis, (..., 1): parts of it are added first, which vectorises."""
     channels, width = x.shape[-1], math.gcd(x.shape[-1], 16)
     parts = [x[..., start : start + width] for start in range(0, channels, width)]

@@ -61,7 +61,7 @@ class PromptEncoder(nn.Module):
             masks: (B, N, S, S), logits of an earlier mask at four times the grid's size.
 
         Returns:
-            tokens (B, N, T, C) and a dense embedding (B, N or 1, G, G, C).
+            tokens (B, N, T, C) and a dense embedding (B, N, G, G, C); (1, 1, 1, 1, C) without masks.
         """
         tokens = []
         if points is not None:
@@ -103,7 +103,7 @@ class PromptEncoder(nn.Module):
     def _encode_masks(self, masks: Array | None) -> Array:
         grid, dim = self.grid_size, self.config.dim
         if masks is None:
-            return jnp.broadcast_to(self.no_mask_embed.embedding, (1, 1, grid, grid, dim))
+            return self.no_mask_embed.embedding.reshape(1, 1, 1, 1, dim)
         batch, count, height, width = masks.shape
         x = masks.astype(jnp.float32).reshape(batch * count, height, width, 1)
         for layer in self.mask_downscaling:
