@@ -187,7 +187,8 @@ def test_prompt_encoder_at_1024():
         expected_sparse, expected_dense = theirs(None, torch.from_numpy(boxes)[:, None], None)
         expected_positions = theirs.get_dense_pe()
     assert relative_error(sparse[0], expected_sparse.numpy()) < BLOCK
-    assert relative_error(dense[0], nhwc(expected_dense)[:1]) < BLOCK
+    everywhere = np.broadcast_to(dense[0], (1, 64, 64, 256))
+    assert relative_error(everywhere, nhwc(expected_dense)[:1]) < BLOCK
     positions = ours.apply(variables, method="dense_positions")
     assert relative_error(positions, nhwc(expected_positions)[0]) < BLOCK
 
