@@ -66,9 +66,7 @@ def _is_noted(x: Any) -> bool:
 
 
 @jax.custom_vjp
-def attend_to_image(
-    image: Array, offset: Array | None, positions: Array, queries: Array
-) -> Array:
+def attend_to_image(image: Array, offset: Array | None, positions: Array, queries: Array) -> Array:
     """softmax over L of (x + positions)·queries, transposed, times x = image + offset.
 
     Args:
@@ -255,7 +253,7 @@ def _upscale_forward(image, weights, parameters):
 
 def _upscale_backward(saved, gradient):
     image, weights, parameters = saved
-    kernel, bias, scale, _, kernel2, bias2 = parameters
+    kernel, _, scale, _, kernel2, _ = parameters
     alone = lax.optimization_barrier  # its own loop: what it feeds would compute it again
 
     def sample(totals, x, w, slope):
@@ -279,9 +277,7 @@ def _upscale_backward(saved, gradient):
         by_w = (pixels * slope).sum(0)
         return totals, (_times_transposed(whole, kernel), by_w)
 
-    totals, (by_image, by_weights) = _each(
-        sample, _zeros(*parameters), image, weights, gradient
-    )
+    totals, (by_image, by_weights) = _each(sample, _zeros(*parameters), image, weights, gradient)
     return by_image, by_weights, totals
 
 

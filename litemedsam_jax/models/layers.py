@@ -193,8 +193,8 @@ class ConvTranspose2x2(nn.Module):
 
     def matrix(self) -> tuple[Array, Array]:
         """The kernel as (C, 2·2·features), and the bias (features,), once initialised."""
-        kernel, bias = (self.get_variable("params", name) for name in ("kernel", "bias"))
-        return kernel.reshape(-1, self.inputs).T, bias
+        kernel: Array = self.get_variable("params", "kernel")
+        return kernel.reshape(-1, self.inputs).T, self.get_variable("params", "bias")
 
 
 def unfold_blocks(x: Array) -> Array:

@@ -4,6 +4,7 @@ Source: Kirillov et al., "Segment Anything" (2023), appendix A.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -100,7 +101,8 @@ class MaskDecoder(nn.Module):
         return unfold_blocks(logits).astype(jnp.float32), iou
 
     def _logits_by_sample(self, image: Array, weights: Array) -> Array:
-        first, norm, _, second, _ = self.output_upscaling
+        layers: list[Any] = self.output_upscaling
+        first, norm, _, second, _ = layers
         parameters = (*first.matrix(), *norm.factors(), *second.matrix())
         return decoder_samples.upscaled_logits(image, weights, parameters)
 
@@ -147,10 +149,10 @@ class TwoWayTransformer(nn.Module):
         self, tokens: Array, image: Array, offset: Array, positions: Array
     ) -> tuple[Array, Array]:
         """The same for one prompt each: image (B, L, C), to which `offset` (C,) is added."""
-        prompt, added = tokens, offset
+        prompt = tokens
         for layer in self.layers:
+            added = offset if layer.first else None
             tokens, image = layer.by_sample(tokens, image, added, prompt, positions)
-            added = None
         attention = self.final_attn_token_to_image
         attended = attention.to_image_by_sample(tokens + prompt, image, None, positions)
         return self.norm_final_attn(tokens + attended), image

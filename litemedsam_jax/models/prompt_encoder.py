@@ -61,7 +61,8 @@ class PromptEncoder(nn.Module):
             masks: (B, N, S, S), logits of an earlier mask at four times the grid's size.
 
         Returns:
-            tokens (B, N, T, C) and a dense embedding (B, N, G, G, C); (1, 1, 1, 1, C) without masks.
+            tokens (B, N, T, C) and a dense embedding (B, N, G, G, C); without masks
+            (1, 1, 1, 1, C).
         """
         tokens = []
         if points is not None:
