@@ -3,6 +3,8 @@
 The network was trained on boxes up to 5 pixels wider than the object, at 256x256; a tight box makes
 it cut the object short. An object that is 20 of 256 pixels wide has few tokens to be drawn with.
 The logits of the whole image count too, since a window may hide what tells an object from others.
+What a tight box tells beside that is added to the logits: its object is rather round than filling
+the corners, has intensities of its own, and reaches all four sides.
 """
 
 from collections.abc import Iterator
@@ -10,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from litemedsam_jax.engine.engine import Engine
-from litemedsam_jax.imaging import zoom_windows
+from litemedsam_jax.imaging import ellipsoid_prior, zoom_windows
 from litemedsam_jax.imaging.input_frame import (
     Frame,
     Scores,
@@ -22,11 +24,18 @@ from litemedsam_jax.imaging.input_frame import (
 )
 from litemedsam_jax.imaging.zoom_windows import Window
 from litemedsam_jax.inference.encoded_image import DECODED_AT_ONCE, EncodedImage
+from litemedsam_jax.inference.object_intensity import ObjectIntensity
 from litemedsam_jax.inference.strategies import Ensemble
 
 MARGINS = (5, 8)  # pixels of the input frame; both are decoded, and their logits averaged
 AGREEMENT = 0.7  # IoU of the masks of the box and of the widened ones, below which they differ
 LARGEST_MARGIN = 0.5  # of the box's shorter side: a thin layer is not to include its neighbours
+CLIP = 3.0  # a logit beyond it counts as much, where prior and intensities are added
+PRIOR_WEIGHT = 0.5
+INTENSITY_WEIGHT = 0.5  # of the log ratio of intensities inside and outside of the mask
+EXTENT = 0.95  # of the box's sides, that a mask has to span
+MOST_RAISED = 2.0  # logits that it is raised by for that, in steps
+_STEPS = 8
 
 
 def fuse_image(
@@ -48,11 +57,14 @@ def fuse_image(
         windows = zoom_windows.cover(boxes, height, width, strategy.max_windows)
     enlarged = {k for window in windows for k in window.boxes}
     rest = [k for k in range(len(boxes)) if k not in enlarged]
-    yield from _fuse([(whole, everywhere)], rest, boxes, strategy)
+    for k, scores in _fuse([(whole, everywhere)], rest, boxes, strategy):
+        yield k + 1, _shaped(scores, boxes[k], image, strategy)
     for window in windows:
         part = image[window.rows, window.columns]
         zoomed = EncodedImage.encode(engine, part, Frame(*part.shape[:2]), strategy.mirror)
-        yield from _fuse([(whole, everywhere), (zoomed, window)], window.boxes, boxes, strategy)
+        views = [(whole, everywhere), (zoomed, window)]
+        for k, scores in _fuse(views, window.boxes, boxes, strategy):
+            yield k + 1, _shaped(scores, boxes[k], image, strategy)
 
 
 def _fuse(
@@ -61,6 +73,7 @@ def _fuse(
     boxes: np.ndarray,
     strategy: Ensemble,
 ) -> Iterator[tuple[int, Scores]]:
+    """Yields (index, scores) of the boxes at these indices."""
     smallest = views[-1][1]
     margins = (0, *MARGINS) if strategy.margin else (0,)
     chunk = max(1, DECODED_AT_ONCE // len(margins) // len(views))
@@ -76,7 +89,7 @@ def _fuse(
                 for logits, (encoded, window) in zip(decoded, views, strict=True)
             ]
             tight, wide = np.mean(seen, axis=0)
-            yield k + 1, Scores(rows, columns, _fuller(tight, wide))
+            yield k, Scores(rows, columns, _fuller(tight, wide))
 
 
 def _fuller(tight: np.ndarray, wide: np.ndarray) -> np.ndarray:
@@ -90,6 +103,50 @@ def _fuller(tight: np.ndarray, wide: np.ndarray) -> np.ndarray:
     if common >= AGREEMENT * np.count_nonzero(in_tight | in_wide):
         return wide
     return tight if np.count_nonzero(in_tight) > np.count_nonzero(in_wide) else wide
+
+
+def _shaped(scores: Scores, box: np.ndarray, image: np.ndarray, strategy: Ensemble) -> Scores:
+    """The scores with what a tight box tells of its object's shape, intensities and extent."""
+    rows, columns = region_of(box)
+    values = scores.values
+    if strategy.prior or strategy.intensity:
+        values = np.clip(values, -CLIP, CLIP)
+    within = values[
+        counted_from(rows, scores.rows), counted_from(columns, scores.columns)
+    ]  # a view
+    if strategy.prior:
+        within += np.float32(PRIOR_WEIGHT) * ellipsoid_prior.prior(
+            _from_middle(rows), _from_middle(columns), 0.0
+        )
+    if strategy.intensity:
+        pixels = image[rows, columns]
+        intensity = ObjectIntensity(pixels.min(), pixels.max())
+        within += np.float32(INTENSITY_WEIGHT) * intensity.log_ratio(pixels, within)
+    if strategy.extent:
+        within += _raise(within)
+    return scores._replace(values=values)
+
+
+def _from_middle(span: slice) -> np.ndarray:
+    """Distances of a span's pixels from its middle, 1 at its ends."""
+    size = span.stop - span.start
+    return ((2 * np.arange(size) + 1 - size) / size).astype(np.float32)
+
+
+def _raise(logits: np.ndarray) -> np.float32:
+    """By how much a box's logits are raised, that their mask reaches the box's sides."""
+    lines = logits.max(axis=1), logits.max(axis=0)
+    offsets = np.linspace(0, MOST_RAISED, _STEPS + 1, dtype=np.float32)
+    for offset in offsets:
+        if all(_spanned(line > -offset) >= EXTENT * len(line) for line in lines):
+            return offset
+    return offsets[-1]
+
+
+def _spanned(line: np.ndarray) -> int:
+    """From the first to the last of those that are set."""
+    where = np.flatnonzero(line)
+    return int(where[-1] - where[0] + 1) if where.size else 0
 
 
 def _decode(

@@ -148,7 +148,6 @@ def _scores(fused: np.ndarray, one: _Object, z: int, strategy: Ensemble, frame: 
         scores += np.float32(PRIOR_WEIGHT) * ellipsoid_prior.prior(down, across, distance)
     if one.intensity is not None:
         pixels = one.pixels[z - one.span.first]
-        pixels = pixels.mean(axis=-1) if pixels.ndim == 3 else pixels
         # A view of what lies inside of the box, all of it if the strategy clips.
         within = scores[counted_from(inside[0], rows), counted_from(inside[1], columns)]
         within += np.float32(INTENSITY_WEIGHT) * one.intensity.log_ratio(pixels, within)

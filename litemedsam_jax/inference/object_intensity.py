@@ -13,25 +13,28 @@ _MOST = 2.0  # log ratio of one pixel
 
 
 class ObjectIntensity:
-    """The two histograms of one object; slices are added one by one."""
+    """The two histograms of one object; slices are added one by one. Of colours the mean counts."""
 
     def __init__(self, low: float, high: float):
         """Takes the extremes of the box's intensities; those beyond count as the nearest."""
         self._low, self._range = float(low), max(float(high) - float(low), 1e-6)
         self._counts = np.zeros((2, BINS))  # inside, outside
 
-    def log_ratio(self, pixels: np.ndarray, logits: np.ndarray) -> np.ndarray:
-        """Adds a slice, then returns the log-odds of its pixels; float32.
+    def log_ratio(self, pixels: np.ndarray, logits: np.ndarray | None) -> np.ndarray:
+        """Adds a slice, then returns the log-odds of its pixels, (h, w) float32.
 
         Args:
-            pixels: (h, w), intensities.
-            logits: (h, w), of belonging to the object, as far as is known without intensities.
+            pixels: (h, w) or (h, w, 3), intensities.
+            logits: (h, w), of belonging to the object, as far as is known without intensities;
+                None: nothing is added.
         """
+        pixels = pixels.mean(axis=-1) if pixels.ndim == 3 else pixels
         bins = ((pixels - self._low) * np.float32(BINS / self._range)).astype(np.int64)
         bins = np.clip(bins, 0, BINS - 1)
-        inside = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
-        for counts, weights in zip(self._counts, (inside, 1 - inside), strict=True):
-            counts += np.bincount(bins.ravel(), weights=weights.ravel(), minlength=BINS)
+        if logits is not None:
+            inside = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
+            for counts, weights in zip(self._counts, (inside, 1 - inside), strict=True):
+                counts += np.bincount(bins.ravel(), weights=weights.ravel(), minlength=BINS)
         blurred = self._counts @ _KERNEL
         either = blurred.sum(axis=0)
         blurred += _PSEUDO_COUNT * either / either.sum() + 1e-9

@@ -2,7 +2,8 @@
 
 Each slice is prompted with the drawn box, with the ellipsoid's section through it where the
 object's end is known, and with the boxes around the masks of the slice before; logits are averaged
-and the ellipsoid in the drawn box raises or lowers them, as `ensemble_volume` does for 3D boxes.
+and the ellipsoid in the drawn box and the object's intensities so far raise or lower them, as
+`ensemble_volume` does for 3D boxes.
 Where the end is not known, evidence of the object (see `object_evidence`) is summed slice by slice,
 and the object ends where the sum is largest.
 """
@@ -15,6 +16,8 @@ import numpy as np
 from litemedsam_jax.imaging.input_frame import Region, Scores, counted_from, overlap
 from litemedsam_jax.imaging.slice_prompt import AXES, SliceBox, SlicePrompt, fit_prompt
 from litemedsam_jax.inference.encoded_image import EncodedVolume
+from litemedsam_jax.inference.ensemble_volume import INTENSITY_WEIGHT
+from litemedsam_jax.inference.object_intensity import ObjectIntensity
 from litemedsam_jax.inference.slice_side import Side, Step, decode, scores_of, side_of
 
 
@@ -77,12 +80,13 @@ def propagate(
     drawn = {one.index: np.array(one.box) for one in prompt.boxes if _along(one, prompt.axis)}
     indices = sorted(drawn)
     first, last = _bounds(prompt)
+    masks = _Masks(encoded, prompt.axis, removed)
     sides: list[Side] = []
     for index in indices:
         logits, iou = decode(encoded[index], drawn[index], 0.0, None)
         start = Step.of(index, logits, iou)
         scores = scores_of(start.fused, drawn[index], 0.0, encoded.frame)
-        yield _mask(start, scores, prompt.axis, removed)
+        yield masks.final(start, scores)
         for direction in (1, -1):
             sides.append(side_of(encoded, drawn, start, logits, direction, first, last))
     while sides:
@@ -91,11 +95,11 @@ def propagate(
             step = None if stopped else side.advance(encoded)
             if step is not None and (previews or side.known):
                 scores = side.scores(step, encoded.frame)
-                yield _mask(step, scores, prompt.axis, removed, final=side.known)
+                yield masks.final(step, scores) if side.known else masks.preview(step, scores)
             if side.done or stopped:
                 sides.remove(side)
                 for late in side.found():
-                    yield _mask(late, side.scores(late, encoded.frame), prompt.axis, removed)
+                    yield masks.final(late, side.scores(late, encoded.frame))
 
 
 def _along(one: SliceBox, axis: str) -> bool:
@@ -131,19 +135,35 @@ def _subtracted(encoded: EncodedVolume, prompt: SlicePrompt) -> dict[int, list[S
     return removed
 
 
-def _mask(
-    step: Step,
-    scores: Scores,
-    axis: str,
-    removed: dict[int, list[Scores]],
-    final: bool = True,
-) -> SliceMask:
-    values = scores.values
-    for other in removed.get(step.index, []):
-        rows, columns = overlap(scores.rows, other.rows), overlap(scores.columns, other.columns)
-        if rows.start >= rows.stop or columns.start >= columns.stop:
-            continue
-        ours = values[counted_from(rows, scores.rows), counted_from(columns, scores.columns)]
-        theirs = other.values[counted_from(rows, other.rows), counted_from(columns, other.columns)]
-        np.minimum(ours, -theirs, out=ours)
-    return SliceMask(step.index, axis, Scores(scores.rows, scores.columns, values), step.iou, final)
+class _Masks:
+    """Makes masks of fused logits, by what is subtracted and by the object's intensities so far."""
+
+    def __init__(self, encoded: EncodedVolume, axis: str, removed: dict[int, list[Scores]]):
+        self._slices, self._axis, self._removed = encoded.slices, axis, removed
+        self._intensity: ObjectIntensity | None = None
+
+    def final(self, step: Step, scores: Scores) -> SliceMask:
+        """The mask of a slice, the intensities of which are learned from."""
+        return self._mask(step, scores, final=True)
+
+    def preview(self, step: Step, scores: Scores) -> SliceMask:
+        """The mask of a slice that may turn out to lie beyond the object's end."""
+        return self._mask(step, scores, final=False)
+
+    def _mask(self, step: Step, scores: Scores, final: bool) -> SliceMask:
+        pixels = self._slices[step.index][scores.rows, scores.columns]
+        if self._intensity is None:
+            self._intensity = ObjectIntensity(pixels.min(), pixels.max())
+        values = scores.values
+        ratio = self._intensity.log_ratio(pixels, values if final else None)
+        values += np.float32(INTENSITY_WEIGHT) * ratio
+        for other in self._removed.get(step.index, []):
+            rows, columns = overlap(scores.rows, other.rows), overlap(scores.columns, other.columns)
+            if rows.start >= rows.stop or columns.start >= columns.stop:
+                continue
+            ours = values[counted_from(rows, scores.rows), counted_from(columns, scores.columns)]
+            theirs = other.values[
+                counted_from(rows, other.rows), counted_from(columns, other.columns)
+            ]
+            np.minimum(ours, -theirs, out=ours)
+        return SliceMask(step.index, self._axis, scores, step.iou, final)

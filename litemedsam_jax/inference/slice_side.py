@@ -15,13 +15,13 @@ from litemedsam_jax.imaging.input_frame import (
 )
 from litemedsam_jax.inference.encoded_image import EncodedImage, EncodedVolume
 from litemedsam_jax.inference.ensemble_volume import (
+    CLIP,
     PRIOR_WEIGHT,
     PROPAGATION_MARGINS,
     SECTION_MARGIN,
 )
 from litemedsam_jax.inference.object_evidence import GIVE_UP, ObjectEvidence
 
-CLIP = 4.0  # as in `ensemble_volume`, whose value was chosen with intensities beside it
 BEYOND = 0.1  # of the drawn box's sides, by which the object may reach out of it on other slices
 
 

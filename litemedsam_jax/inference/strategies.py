@@ -48,14 +48,11 @@ class Ensemble:
     propagate: bool = _part(
         "volumes: the box around the mask of the slice before, kept within the box given"
     )
-    prior: bool = _part(
-        "volumes: logits are raised in the box's ellipsoid and lowered outside of it"
-    )
-    intensity: bool = _part(
-        "volumes: pixels with the intensities of the object's masks so far are raised"
-    )
+    prior: bool = _part("logits are raised in the box's ellipsoid and lowered outside of it")
+    intensity: bool = _part("pixels with the intensities of the object's masks so far are raised")
     clip: bool = _part("nothing outside the box as given")
     margin: bool = _part("images: the box is widened as boxes were in training")
+    extent: bool = _part("images: logits are raised until the mask reaches the sides of its box")
     zoom: bool = _part("images: small objects are encoded again, enlarged (more encoder passes)")
     mirror: bool = _part("everything is encoded again, mirrored (twice the encoder passes)")
     max_passes: int = MOST_PASSES

@@ -177,6 +177,41 @@ def test_where_widened_boxes_see_something_else_the_fuller_mask_wins(tight_part,
     assert (labels > 0).sum() == 40 * expected
 
 
+def _masked(logits, strategy, image=None, box=(60, 80, 159, 119)):
+    """The pixels set in an image (256, 256), whatever the prompt."""
+    image = np.zeros((256, 256), np.uint8) if image is None else image
+    engine = FakeEngine(lambda *_: logits)
+    return LiteMedSAM(engine).segment_image(image, np.array([box]), strategy) > 0
+
+
+@pytest.mark.parametrize(("around", "reached"), [(-1.0, True), (-1.9, True), (-2.1, False)])
+def test_a_mask_is_raised_until_it_reaches_the_sides_of_its_box_but_not_by_more(around, reached):
+    logits = np.full((256, 256), -9.0)
+    logits[85:115, 70:150] = around
+    logits[80:120, 110] = logits[100, 60:160] = around  # the object's tips: to all four sides
+    logits[90:110, 80:140] = 4
+    mask = _masked(logits, "clip+extent")
+    np.testing.assert_array_equal(mask, logits >= (around if reached else 4))
+
+
+def test_a_mask_that_almost_reaches_its_box_stays():
+    logits = np.full((256, 256), -1.0)
+    logits[81:119, 62:158] = 4
+    np.testing.assert_array_equal(_masked(logits, "clip+extent"), logits > 0)
+
+
+def test_in_an_image_too_the_prior_and_the_intensities_decide_what_is_undecided():
+    undecided = np.full((256, 256), 0.02)
+    mask = _masked(undecided, "clip+prior")
+    assert mask[100, 110] and not mask[81, 61]
+    undecided[95:105, 100:120] = 4
+    image = np.full((256, 256), 50, np.uint8)
+    image[90:110, 90:130] = 180
+    np.testing.assert_array_equal(_masked(undecided, "clip+intensity", image), image == 180)
+    colours = np.stack([image] * 3, axis=-1)
+    np.testing.assert_array_equal(_masked(undecided, "clip+intensity", colours), image == 180)
+
+
 def test_edges_are_those_of_the_last_pixel():
     np.testing.assert_allclose(
         edges_to_input(np.array([[8, 16, 15, 31]]), Frame(32, 32)), [[64, 128, 127, 255]]
