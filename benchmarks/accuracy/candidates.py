@@ -20,6 +20,8 @@ class Candidate:
 
 # What `best` was before intensities were used and small boxes put ahead.
 _FIRST = {"CLIP": 4.0, "SIZE_WEIGHT": 0.0}
+# What it was for images before prior, intensities and extent were used.
+_SECOND = "clip+margin+zoom"
 VOLUMES = [
     Candidate("reference", "reference"),
     Candidate("best of the first round", "box+ellipsoid+propagate+prior+clip", _FIRST),
@@ -38,11 +40,17 @@ PICTURES = [
     Candidate("margins 5, 8", "margin+clip"),
     Candidate("zoom", "zoom+clip"),
     *(
-        Candidate(f"best, window {t:g} boxes", "best", {"TIMES_THE_BOX": t})
+        Candidate(f"second round, window {t:g} boxes", _SECOND, {"TIMES_THE_BOX": t})
         for t in (2.0, 2.5, 4.0)
     ),
-    Candidate("best, margin 5", "best", {"MARGINS": (5,)}),
-    Candidate("best, widened boxes always", "best", {"AGREEMENT": 0.0}),
+    Candidate("second round, margin 5", _SECOND, {"MARGINS": (5,)}),
+    Candidate("second round, widened boxes always", _SECOND, {"AGREEMENT": 0.0}),
+    Candidate("second round", _SECOND),
+    Candidate("second round, mirrored", f"{_SECOND}+mirror"),
+    Candidate("best, no prior", f"{_SECOND}+intensity+extent"),
+    Candidate("best, no intensities", f"{_SECOND}+prior+extent"),
+    Candidate("best, no extent", f"{_SECOND}+prior+intensity"),
+    Candidate("best, extent 0.95", "best", {"EXTENT": 0.95}),
     Candidate("best", "best"),
     Candidate("thorough", "thorough"),
 ]

@@ -33,7 +33,7 @@ LARGEST_MARGIN = 0.5  # of the box's shorter side: a thin layer is not to includ
 CLIP = 3.0  # a logit beyond it counts as much, where prior and intensities are added
 PRIOR_WEIGHT = 0.5
 INTENSITY_WEIGHT = 0.5  # of the log ratio of intensities inside and outside of the mask
-EXTENT = 0.95  # of the box's sides, that a mask has to span
+EXTENT = 0.9  # of the box's sides, that a mask has to span
 MOST_RAISED = 2.0  # logits that it is raised by for that, in steps
 _STEPS = 8
 

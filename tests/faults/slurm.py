@@ -21,13 +21,10 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -36,121 +33,23 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY))
 
 from tests.faults import kill_training  # noqa: E402
+from tests.faults.slurm_cluster import (  # noqa: E402
+    NODES,
+    cluster,
+    finish,
+    requeue,
+    say,
+    slurm,
+    states,
+    submit,
+    wait,
+)
 
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge")
-NODES = ("node-a", "node-b")
 TASKS = 4  # of the array
 COPIES = 3  # of each demo case
 EPOCHS = 2  # of training
 _NAMESPACE = "LITEMEDSAM_SLURM_HOSTS"  # set where /etc/hosts has the nodes' names
-_PATIENCE = 1200.0  # seconds that a job may take
-
-CONFIGURATION = """\
-ClusterName=faults
-SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={ports[0]}
-SlurmUser=root
-SlurmdUser=root
-AuthType=auth/munge
-AuthInfo=socket={folder}/munge.sock,cred_expire=5
-StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool-%n
-SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd-%n.pid
-MailProg=/bin/true
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_CPU_Memory
-SlurmdParameters=config_overrides
-ReturnToService=2
-KillWait=60
-MinJobAge=3600
-NodeName={nodes[0]} NodeHostname={nodes[0]} NodeAddr=127.0.0.1 Port={ports[1]} {size}
-NodeName={nodes[1]} NodeHostname={nodes[1]} NodeAddr=127.0.0.1 Port={ports[2]} {size}
-PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
-"""
-
-
-def say(text: str) -> None:
-    """A line of the report, at once."""
-    print(text, flush=True)
-
-
-def slurm(*command: str | Path) -> str:
-    """Runs one of SLURM's commands; its output."""
-    return subprocess.run(
-        [*map(str, command)], check=True, text=True, stdout=subprocess.PIPE
-    ).stdout.strip()
-
-
-@contextmanager
-def cluster(folder: Path) -> Iterator[None]:
-    """A controller and two nodes on this machine, for as long as the block runs."""
-    size = f"CPUs=2 RealMemory={os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') >> 21}"
-    for name in ("state", *(f"spool-{node}" for node in NODES)):
-        (folder / name).mkdir()
-    key = folder / "munge.key"
-    key.touch(0o600)
-    key.write_bytes(os.urandom(128))
-    settings = {"folder": folder, "host": socket.gethostname(), "nodes": NODES, "size": size}
-    configuration = folder / "slurm.conf"
-    configuration.write_text(CONFIGURATION.format(ports=_free_ports(3), **settings))
-    os.environ["SLURM_CONF"] = str(configuration)
-    munge = ["munged", "--foreground", "--force", f"--key-file={key}"]
-    for option, file in {"socket": "sock", "log-file": "log", "pid-file": "pid"}.items():
-        munge.append(f"--{option}={folder}/munge.{file}")
-    munge.append(f"--seed-file={folder}/munge.seed")
-    with ExitStack() as running:
-        running.enter_context(_daemon(folder / "munged.out", munge))
-        _wait(lambda: (folder / "munge.sock").exists(), "munged does not answer", 30)
-        running.enter_context(_daemon(folder / "slurmctld.out", ["slurmctld", "-D"]))
-        for node in NODES:
-            running.enter_context(_daemon(folder / f"{node}.out", ["slurmd", "-D", "-N", node]))
-        _wait(_nodes_are_idle, f"the nodes do not come up; see {folder}/*.out", 60)
-        say(f"{slurm('sinfo', '--version')}, nodes {', '.join(NODES)} on this machine")
-        try:
-            yield
-        finally:
-            with suppress(subprocess.CalledProcessError):
-                slurm("scancel", "--user=root")
-                _wait(lambda: not slurm("squeue", "-h"), "jobs do not end", 60)
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-
-
-@contextmanager
-def _daemon(output: Path, command: list[str]) -> Iterator[None]:
-    with output.open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-    try:
-        yield
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _nodes_are_idle() -> bool:
-    run = subprocess.run(["sinfo", "-h", "-o", "%D %t"], capture_output=True, text=True)
-    return run.stdout.split() == [str(len(NODES)), "idle"]
-
-
-def _wait(true: Callable[[], bool], otherwise: str, seconds: float = _PATIENCE) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > end:
-            raise SystemExit(f"FAULT {otherwise}")
-        time.sleep(0.1)
 
 
 def script_of(section: str, folder: Path, changes: dict[str, str]) -> Path:
@@ -165,37 +64,6 @@ def script_of(section: str, folder: Path, changes: dict[str, str]) -> Path:
     path = folder / f"{section.split()[0].lower()}.sh"
     path.write_text(text)
     return path
-
-
-def submit(script: Path) -> str:
-    """Gives a script to SLURM; the job's number."""
-    output = (f"--output={script.parent}/%x-%A-%a.log", "--open-mode=append")
-    job = slurm("sbatch", "--parsable", *output, script)
-    say(f"sbatch {script.name}: job {job}")
-    return job
-
-
-def states(job: str) -> dict[str, str]:
-    """State by task of an array, or by job."""
-    rows = slurm("squeue", "-h", "-r", "-t", "all", "-j", job, "-o", "%i %T").splitlines()
-    return dict(row.split() for row in rows)
-
-
-def finish(job: str) -> None:
-    """Waits for a job to complete, all its tasks."""
-
-    def complete() -> bool:
-        now = set(states(job).values())
-        if now & {"FAILED", "CANCELLED", "NODE_FAIL", "TIMEOUT"}:
-            raise SystemExit(f"FAULT job {job}: {states(job)}")
-        return now == {"COMPLETED"}
-
-    _wait(complete, f"job {job} does not complete")
-
-
-def requeue(task: str) -> None:
-    """What an administrator, or a preempting job, does."""
-    slurm("scontrol", "requeue", task)
 
 
 def pid_of(words: tuple[str, ...], variables: dict[str, str]) -> int | None:
@@ -240,14 +108,14 @@ def try_array(folder: Path) -> list[str]:
     def begun(task: int) -> bool:
         return any((segs / name).exists() for name in shares[task])
 
-    _wait(lambda: begun(0), "task 0 writes nothing")
+    wait(lambda: begun(0), "task 0 writes nothing")
     requeue(f"{job}_0")
     say(f"task 0 requeued with {_there(segs, shares[0])} of its {len(shares[0])} masks there")
-    _wait(lambda: begun(1), "task 1 writes nothing")
+    wait(lambda: begun(1), "task 1 writes nothing")
     if not kill(("infer.py", str(segs)), {"SLURM_ARRAY_TASK_ID": "1"}):
         return ["task 1 was done before it could be killed; give --copies more"]
     say(f"task 1 killed with {_there(segs, shares[1])} of its {len(shares[1])} masks there")
-    _wait(lambda: states(job).get(f"{job}_1") == "FAILED", "task 1 was killed and does not fail")
+    wait(lambda: states(job).get(f"{job}_1") == "FAILED", "task 1 was killed and does not fail")
     requeue(f"{job}_1")
     finish(job)
     restarts = re.findall(r"Restarts=(\d+)", slurm("scontrol", "show", "job", job))
@@ -311,11 +179,11 @@ def _small_training(folder: Path, run: Path) -> dict[str, str]:
 
 def _disturb_training(job: str, run: Path, steps: int) -> None:
     words = ("train.py", str(run))
-    _wait(lambda: kill_training.last_step(run) >= steps // 4, "training saves nothing")
+    wait(lambda: kill_training.last_step(run) >= steps // 4, "training saves nothing")
     kill(words, {"SLURM_PROCID": "1"})
     say(f"process 1 killed, newest checkpoint {kill_training.last_step(run)}")
     # srun ends the other process, the job fails: an administrator's `scontrol requeue` starts it.
-    _wait(lambda: set(states(job).values()) == {"FAILED"}, "a process was killed, the job goes on")
+    wait(lambda: set(states(job).values()) == {"FAILED"}, "a process was killed, the job goes on")
     requeue(job)
 
     def went_on() -> bool:
@@ -323,10 +191,10 @@ def _disturb_training(job: str, run: Path, steps: int) -> None:
             raise SystemExit(f"FAULT job {job} failed after it was requeued; see its log")
         return kill_training.last_step(run) >= steps // 2
 
-    _wait(went_on, "training does not go on")
+    wait(went_on, "training does not go on")
     requeue(job)
     say(f"job requeued as it ran, newest checkpoint {kill_training.last_step(run)}")
-    _wait(lambda: "RUNNING" not in states(job).values(), "a requeued job runs on", 60)
+    wait(lambda: "RUNNING" not in states(job).values(), "a requeued job runs on", 60)
 
 
 def in_namespace(folder: Path) -> None:
