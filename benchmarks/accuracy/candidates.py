@@ -46,7 +46,6 @@ PICTURES = [
     Candidate("second round, margin 5", _SECOND, {"MARGINS": (5,)}),
     Candidate("second round, widened boxes always", _SECOND, {"AGREEMENT": 0.0}),
     Candidate("second round", _SECOND),
-    Candidate("second round, mirrored", f"{_SECOND}+mirror"),
     Candidate("best, no prior", f"{_SECOND}+intensity+extent"),
     Candidate("best, no intensities", f"{_SECOND}+prior+extent"),
     Candidate("best, no extent", f"{_SECOND}+prior+intensity"),
