@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from threading import Lock, Thread
+from threading import Lock
 from typing import Generic, TypeVar
+
+from litemedsam_jax import background
 
 Result = TypeVar("Result")
 
@@ -34,7 +36,7 @@ class Once(Generic[Result]):
 def in_background(compute: Callable[[], Result]) -> Once[Result]:
     """Starts to compute a result in a thread, which ends with it; calling waits for it."""
     once = Once(compute)
-    Thread(target=_try, args=(once,), daemon=True).start()
+    background.start(lambda: _try(once))
     return once
 
 

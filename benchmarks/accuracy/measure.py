@@ -67,7 +67,9 @@ def main() -> None:
         _append(args.results, COLUMNS)
     model = LiteMedSAM.from_pretrained(device="cpu")
     model.engine = CachingEngine(model.engine)  # type: ignore[assignment]
-    for path in sorted((args.cases / "imgs").glob(f"*{args.only}*.npz")):
+    for path in sorted((args.cases / "imgs").glob("*.npz")):
+        if args.only not in path.stem:
+            continue
         _measure(model, path, sources.get(path.stem, path.stem), done, args.results)
 
 

@@ -164,7 +164,9 @@ def run(model: LiteMedSAM, args: argparse.Namespace) -> None:
         writer = csv.writer(out, lineterminator="\n")
         if not done:
             writer.writerow(COLUMNS)
-        for path in sorted((args.cases / "imgs").glob(f"3D*{args.only}*.npz")):
+        for path in sorted((args.cases / "imgs").glob("3D*.npz")):
+            if args.only not in path.stem:
+                continue
             for row in measure(model, path, sources.get(path.stem, path.stem), args.most, done):
                 writer.writerow(row)
                 out.flush()

@@ -6,11 +6,12 @@ executable after the other, while the main one imports, reads a case or encodes.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from threading import Lock, Thread
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
 
+from litemedsam_jax import background
 from litemedsam_jax.engine.program_store import ProgramError, ProgramStore
 from litemedsam_jax.engine.programs import Program
 from litemedsam_jax.engine.stored_executable import StoredExecutable
@@ -206,7 +207,7 @@ class _Queue:
             self._waiting.extend(loads)
             if self._waiting and not self._running:
                 self._running = True
-                Thread(target=self._work, daemon=True).start()
+                background.start(self._work)
 
     def clear(self) -> None:
         with self._lock:
@@ -215,7 +216,7 @@ class _Queue:
     def _work(self) -> None:
         while True:
             with self._lock:
-                if not self._waiting:
+                if not self._waiting or background.ending.is_set():
                     self._running = False
                     return
                 load = self._waiting.popleft()
