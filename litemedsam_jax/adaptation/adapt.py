@@ -10,6 +10,7 @@ import numpy as np
 
 from litemedsam_jax.adaptation.anchors import make_anchors
 from litemedsam_jax.adaptation.cases import LabelledCase, catalog_of
+from litemedsam_jax.adaptation.cleaning import STEPS, cleaned_scores
 from litemedsam_jax.adaptation.folds import Estimate, estimate, split_folds
 from litemedsam_jax.adaptation.pictures import shown_slice
 from litemedsam_jax.adaptation.prompts import use_boxes
@@ -24,6 +25,7 @@ from litemedsam_jax.training.setup import TrainingTask, run_training
 from litemedsam_jax.weights.tree import flatten, unflatten
 
 LARGEST_LOSS = 0.005  # of the anchors' mean DSC: half a point
+LARGEST_LOSS_OF_ONE = 0.02  # of any of their cases
 BLENDS = (1.0, 0.5, 0.25)  # shares of what was learned, the rest is the start's
 # Cases up to which half is taken at most: all was worse in seven of eight kinds (docs/adapt.md).
 FEW = 5
@@ -57,7 +59,7 @@ class Adaptation:
         blend: share of what was learned in the result; 0: the start is better.
         variables: nested, of the whole model; the start's where blend is 0.
         estimate: what held-out cases say.
-        blends: share -> mean DSC of the held-out cases.
+        blends: share -> mean DSC of the held-out cases, after the estimate's step.
         anchor_before: DSC of each case that must not become worse; empty: none was given.
         anchor_after: share -> the same with the result, of each share that was tried.
     """
@@ -98,6 +100,8 @@ class Adapter:
         self._size = config.model.image_encoder.image_size
         # Case -> share -> the masks (H, W) of one slice, for pictures.
         self.pictured: dict[str, dict[float, np.ndarray]] = {}
+        # Step of --postprocess -> held-out case -> share -> DSC.
+        self.cleaned: dict[str, dict[str, dict[float, float]]] = {step: {} for step in STEPS}
         self._steps: dict[str, devices.DeviceFunction] = {}  # compiled once for all folds
 
     @property
@@ -135,13 +139,14 @@ class Adapter:
             end = self.learn(training, f"fold_{number}")
             for share in (0.0, *shares_for(len(cases))):
                 variables = blended(self._start.variables, end, share)
-                keep = self._keep_for_pictures(share)
-                for name, dsc in self.scores(variables, held, keep).items():
+                for name, dsc in self.scores(variables, held, self._keeper(share)).items():
                     scores[name][share] = dsc
         return {name: scores[name] for name in sorted(scores)}
 
-    def _keep_for_pictures(self, share: float) -> Callable[[LabelledCase, np.ndarray], None]:
+    def _keeper(self, share: float) -> Callable[[LabelledCase, np.ndarray], None]:
         def keep(case: LabelledCase, segs: np.ndarray) -> None:
+            for step, dsc in cleaned_scores(case, segs).items():
+                self.cleaned[step].setdefault(case.name, {})[share] = dsc
             z = shown_slice(case)
             self.pictured.setdefault(case.name, {})[share] = (segs if z is None else segs[z]).copy()
 
@@ -186,6 +191,8 @@ class Adapter:
     ) -> tuple[float, dict[str, Any], Scores, dict[float, Scores]]:
         """The largest share up to `blend` with which the anchors lose half a point at most.
 
+        No case of theirs may lose more than two.
+
         Returns:
             The share, its variables, the anchors' scores before, and after for each share tried.
         """
@@ -195,7 +202,10 @@ class Adapter:
         for share in (share for share in BLENDS if share <= blend):
             variables = blended(start, end, share)
             after[share] = self.scores(variables, self._anchor_cases)
-            if not before or mean(after[share]) >= mean(before) - LARGEST_LOSS:
+            losses = [before[name] - after[share][name] for name in before]
+            if not losses or (
+                float(np.mean(losses)) <= LARGEST_LOSS and max(losses) <= LARGEST_LOSS_OF_ONE
+            ):
                 return share, variables, before, after
         return 0.0, start, before, after
 
@@ -243,11 +253,13 @@ def expectation(adapter: Adapter, cases: Sequence[LabelledCase], folds: int) -> 
         Stopped: SIGTERM.
     """
     scores = adapter.held_out_scores(cases, folds)
-    estimated = estimate(scores)
+    estimated = estimate(scores, adapter.cleaned)
+    if mean(estimated.after) <= mean(estimated.before):
+        estimated = replace(estimated, blend=0.0, step="")
+    scores = adapter.cleaned[estimated.step] if estimated.step else scores
     shares = (0.0, *shares_for(len(cases)))
     means = {share: mean({n: s[share] for n, s in scores.items()}) for share in shares}
-    blend = estimated.blend if mean(estimated.after) > mean(estimated.before) else 0.0
-    return Adaptation(blend, adapter.start, estimated, means, {}, {})
+    return Adaptation(estimated.blend, adapter.start, estimated, means, {}, {})
 
 
 def adapt(adapter: Adapter, cases: Sequence[LabelledCase], folds: int) -> Adaptation:

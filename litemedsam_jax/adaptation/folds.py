@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import TypeVar
 
 import numpy as np
 
 from litemedsam_jax.adaptation.cases import LabelledCase
+from litemedsam_jax.adaptation.cleaning import CleanedScores
 from litemedsam_jax.training.catalog import DataError
 
 # Of the mean DSC, less its standard error. With so few cases a smaller gain was as often a loss
@@ -14,6 +16,7 @@ from litemedsam_jax.training.catalog import DataError
 SURE_GAIN = 0.01
 # Scores of one held-out case: share of what was learned -> DSC; 0: the starting weights.
 BlendScores = Mapping[float, float]
+Key = TypeVar("Key", str, float)
 
 
 @dataclass(frozen=True)
@@ -23,13 +26,16 @@ class Estimate:
     Attributes:
         blend: the share whose gain on all of them is surest; 0: none is sure.
         before: case -> DSC with the starting weights.
-        after: case -> DSC with the share chosen so by the other cases, which did not see this one:
-            neither training nor the choice knew the case.
+        after: case -> DSC with step and share chosen so by the other cases, which did not see this
+            one: neither training nor the choice knew the case.
+        step: of `--postprocess`, whose gain without any learning is surest; "": none is sure. The
+            share's gain is what comes on top.
     """
 
     blend: float
     before: dict[str, float]
     after: dict[str, float]
+    step: str = ""
 
 
 def split_folds(
@@ -60,30 +66,38 @@ def split_folds(
     return folds
 
 
-def estimate(scores: Mapping[str, BlendScores]) -> Estimate:
-    """The share to take, and what it is worth on a case that nothing was chosen by.
+def estimate(scores: Mapping[str, BlendScores], cleaned: CleanedScores) -> Estimate:
+    """Step and share to take, and what they are worth on a case that nothing was chosen by.
 
     Args:
         scores: of each held-out case, all with the same shares, 0 among them.
+        cleaned: the same after each step that may be taken.
     """
-    names = list(scores)
-    after = {
-        name: scores[name][_best([scores[other] for other in names if other != name])]
-        for name in names
-    }
-    before = {name: scores[name][0.0] for name in names}
-    return Estimate(_best(list(scores.values())), before, after)
+    variants = {"": scores, **cleaned}
+    after = {}
+    for name in scores:
+        step, share = _choice(variants, [other for other in scores if other != name])
+        after[name] = variants[step][name][share]
+    before = {name: scores[name][0.0] for name in scores}
+    step, share = _choice(variants, list(scores))
+    return Estimate(share, before, after, step)
 
 
-def _best(scores: Sequence[BlendScores]) -> float:
-    """The share whose gain is surest; 0 unless it is `SURE_GAIN` at least."""
-    sure = {
-        share: _sure_gain(np.array([one[share] - one[0.0] for one in scores]))
-        for share in scores[0]
-        if share
-    }
-    best = max(sure, key=lambda share: sure[share])
-    return best if sure[best] >= SURE_GAIN else 0.0
+def _choice(variants: CleanedScores, names: Sequence[str]) -> tuple[str, float]:
+    """The step whose gain is surest by these cases, and with it the share."""
+    steps = [{step: variants[step][name][0.0] for step in variants} for name in names]
+    step = _best(steps, "")
+    return step, _best([variants[step][name] for name in names], 0.0)
+
+
+def _best(scores: Sequence[Mapping[Key, float]], start: Key) -> Key:
+    """The choice whose gain over `start` is surest; `start` unless it is `SURE_GAIN` at least."""
+    best, surest = start, SURE_GAIN
+    for choice in scores[0]:
+        sure = _sure_gain(np.array([one[choice] - one[start] for one in scores]))
+        if choice != start and sure >= surest:
+            best, surest = choice, sure
+    return best
 
 
 def _sure_gain(gains: np.ndarray) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 from litemedsam_jax.adaptation.cases import LabelledCase
 from litemedsam_jax.drawing import overlay, page
 from litemedsam_jax.imaging.boxes import boxes_of_labels
+from litemedsam_jax.imaging.postprocess import parse, postprocess
 
 MOST = 6  # cases
 
@@ -22,6 +23,7 @@ def draw_held_out(
     cases: Sequence[LabelledCase],
     masks: Mapping[str, Mapping[float, np.ndarray]],
     share: float,
+    step: str = "",
 ) -> None:
     """Writes one image: a row a case, with its masks before, after, and the true ones.
 
@@ -30,6 +32,7 @@ def draw_held_out(
         cases: all that were held out; the first `MOST` are drawn.
         masks: case -> share of what was learned -> labels (H, W) of its shown slice; 0: before.
         share: that is taken.
+        step: of `--postprocess`, taken on the slice; "": none.
     """
     rows = []
     for case in cases[:MOST]:
@@ -39,6 +42,8 @@ def draw_held_out(
         by_label = np.full((int(labels.max()), 4), np.nan)
         by_label[labels - 1] = boxes
         before, after = masks[case.name][0.0], masks[case.name][share]
+        if step:
+            after = postprocess(after, parse(step))
         tiles = overlay.panels(
             image, by_label, {"before": before, "after": after, "ground truth": gts}
         )

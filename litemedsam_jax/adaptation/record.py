@@ -12,6 +12,7 @@ def metadata_of(adaptation: Adaptation, strategy: str) -> dict[str, str]:
     record = {
         "summary": summary(adaptation, strategy),
         "strategy": strategy,
+        "postprocess": adaptation.estimate.step,
         "blend": adaptation.blend,
         "before": adaptation.estimate.before,
         "after": adaptation.estimate.after,
@@ -24,9 +25,12 @@ def metadata_of(adaptation: Adaptation, strategy: str) -> dict[str, str]:
 def summary(adaptation: Adaptation, strategy: str) -> str:
     """One sentence: mean DSC before and after, of how many cases."""
     before, after = adaptation.estimate.before, adaptation.estimate.after
+    step = adaptation.estimate.step
+    options = f"--strategy {strategy}" + (f" --postprocess {step}" if step else "")
+    what = "adapted weights" if adaptation.blend else "weights as they were"
     text = (
-        f"adapted weights: DSC of held-out cases {mean(before):.3f} -> {mean(after):.3f} "
-        f"({len(before)} cases, --strategy {strategy})"
+        f"{what}: DSC of held-out cases {mean(before):.3f} -> {mean(after):.3f} "
+        f"({len(before)} cases, {options})"
     )
     if kept := adaptation.anchor_after.get(adaptation.blend):
         text += (
@@ -58,7 +62,13 @@ def table(adaptation: Adaptation) -> str:
 def blend_table(adaptation: Adaptation) -> str:
     """A line for each share of what was learned: gain of held-out cases, loss of other kinds."""
     before, start = mean(adaptation.anchor_before), adaptation.blends[0.0]
-    lines = ["share learned  held out  change  other kinds  change"]
+    lines = []
+    if step := adaptation.estimate.step:
+        lines.append(
+            f"with --postprocess {step}: held-out cases {mean(adaptation.estimate.before):.3f} -> "
+            f"{start:.3f} with the weights as they are"
+        )
+    lines.append("share learned  held out  change  other kinds  change")
     for share, dsc in sorted(adaptation.blends.items()):
         line = f"{share:13.2f}     {dsc:.3f}  {dsc - start:+.3f}"
         kept = adaptation.anchor_after.get(share)

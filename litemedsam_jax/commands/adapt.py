@@ -24,7 +24,8 @@ Images are npz cases, NIfTI and other volumes, DICOM series or 2D images; a labe
 its image. Cases are held out in turn: what a decoder gains on cases that it did not learn from says
 whether learning pays, and how far to go. The result learns from all, holds on to what the weights
 knew, and is blended with them so that other kinds of images (--anchor) lose half a point of DSC at
-most. Where no gain is sure no file is written. Every slice is encoded once: repeat the command and
+most. Steps of --postprocess are tried too, with and without learning; the last line says what to
+use. Where no gain is sure no file is written. Every slice is encoded once: repeat the command and
 it goes on from the embeddings that are there.
 
   litemedsam adapt -i images -l labels --estimate      what is to be gained; writes no weights
@@ -159,10 +160,10 @@ def _draw(
     from litemedsam_jax.adaptation.pictures import draw_held_out
     from litemedsam_jax.training.devices import say
 
-    share = adaptation.estimate.blend
-    if share:
+    share, step = adaptation.estimate.blend, adaptation.estimate.step
+    if share or step:
         path = Path(config.work_dir) / "held_out.png"
-        draw_held_out(path, cases, adapter.pictured, share)
+        draw_held_out(path, cases, adapter.pictured, share, step)
         say(f"held-out cases before and after: {path}")
 
 
@@ -187,7 +188,7 @@ def _estimate(args: argparse.Namespace, adapter: "Adapter", cases: "Sequence[Lab
     expected = expectation(adapter, cases, len(cases))
     print(record.blend_table(expected))
     print(record.table(expected))
-    if not expected.blend:
+    if not expected.blend and not expected.estimate.step:
         say("no sure gain on held-out cases: keep the weights you have, or label more cases")
         return 1
     say(f"{record.summary(expected, args.strategy)}; to get them: the same with -o, no --estimate")
@@ -238,7 +239,7 @@ def _conclude(
 
     print(record.blend_table(adaptation))
     print(record.table(adaptation))
-    if not adaptation.blend:
+    if not adaptation.blend and not adaptation.estimate.step:
         why = "other kinds would lose too much" if adaptation.anchor_after else "no sure gain"
         say(f"{why}: keep the weights you have, or label more cases (curves: {config.work_dir})")
         return 1

@@ -8,7 +8,7 @@ import numpy as np
 
 from litemedsam_jax.imaging.errors import CaseError
 
-NAMES = ("fill-holes", "largest-part", "min-ml=ML", "smooth")
+NAMES = ("fill-holes", "hull", "largest-part", "min-ml=ML", "smooth")
 _SMOOTHING = 1.0  # sigma of the Gaussian, in voxels of the finest axis
 _MARGIN = 3  # voxels around a label, into which smoothing may reach
 
@@ -52,10 +52,10 @@ def postprocess(
 
     Args:
         labels: (H, W) or (D, H, W), 0 is background.
-        steps: in order. `fill-holes`: what a label encloses (of volumes slice by slice, as
-            the network works); `largest-part`: the others are dropped, diagonals connect;
-            `min-ml`: smaller parts are dropped; `smooth`: a Gaussian of one voxel of the finest
-            axis, cut at one half.
+        steps: in order. Of volumes slice by slice, as the network works: `fill-holes`, what a label
+            encloses; `hull`, its convex hull. Of the whole: `largest-part`, the others are dropped,
+            diagonals connect; `min-ml`, smaller parts are dropped; `smooth`, a Gaussian of one
+            voxel of the finest axis, cut at one half.
         spacing: x, y, z in mm; `min-ml` needs it.
 
     Returns:
@@ -96,6 +96,18 @@ def _fill_holes(mask: np.ndarray, _: float, __: np.ndarray) -> np.ndarray:
     return np.stack([ndimage.binary_fill_holes(section) for section in mask])
 
 
+def _hull(mask: np.ndarray, _: float, __: np.ndarray) -> np.ndarray:
+    import cv2
+
+    filled = np.zeros(mask.shape, np.uint8)
+    sections = zip(mask, filled, strict=True) if mask.ndim == 3 else [(mask, filled)]
+    for section, result in sections:
+        points = np.argwhere(section)[:, ::-1].astype(np.int32)
+        if len(points):
+            cv2.fillConvexPoly(result, cv2.convexHull(points), 1)
+    return filled > 0
+
+
 def _largest_part(mask: np.ndarray, _: float, __: np.ndarray) -> np.ndarray:
     from litemedsam_jax.imaging.masks import components
 
@@ -123,6 +135,7 @@ def _smooth(mask: np.ndarray, _: float, mm: np.ndarray) -> np.ndarray:
 
 _STEPS: dict[str, Callable[[np.ndarray, float, np.ndarray], np.ndarray]] = {
     "fill-holes": _fill_holes,
+    "hull": _hull,
     "largest-part": _largest_part,
     "min-ml": _min_ml,
     "smooth": _smooth,

@@ -96,12 +96,13 @@ def scalar(value: float) -> dict:
 class Scripted(Adapter):
     """Learns "a" = 1 from anything; scores are functions of "a"."""
 
-    def __init__(self, folder, own, other=None):
+    def __init__(self, folder, own, other=None, anchors=("MR_1",)):
         start = Start(scalar(0), {}, encode, EmbeddingFiles(folder, "a" * 64, (16, 16, 16), 1))
         config = TrainingConfig("finetune", tiny_for_tests(), work_dir=str(folder))
-        anchors = [disc_case("MR_1", 1)] if other else []
-        super().__init__(config, start, anchors, "clean")
+        others = [disc_case(name, 1) for name in anchors] if other else []
+        super().__init__(config, start, others, "clean")
         self.own, self.other, self.learned = own, other, []
+        self.seen = 0  # masks in which no step gains anything; 1: true ones
 
     def learn(self, cases, name):
         self.learned.append((name, [case.name for case in cases]))
@@ -109,7 +110,7 @@ class Scripted(Adapter):
 
     def scores(self, variables, cases, on_case=None):
         for case in cases if on_case else ():
-            on_case(case, case.gts)
+            on_case(case, case.gts * self.seen)
         score = {"MR": self.other, "US": self.own}
         return {c.name: float(score[c.modality](variables["params"]["a"])) for c in cases}
 
@@ -141,6 +142,31 @@ def test_the_blend_that_gains_most_and_forgets_nothing_is_taken(tmp_path, own, o
     assert [name for name, _ in adapter.learned] == ["fold_1", "fold_2"] + ["all"] * gains
     assert len(adapter.learned[0][1]) == 2
     assert set(adapter.pictured["US_0"]) == {0.0, 0.25, 0.5}
+
+
+def test_a_step_that_cleans_masks_is_taken_without_learning(tmp_path):
+    adapter = Scripted(tmp_path, lambda a: 0.5 - 0.1 * a)
+    adapter.seen = 1  # as if each step had mended masks of 0.5
+    result = adapt(adapter, CASES, 2)
+    assert result.blend == 0 and result.estimate.step
+    assert min(result.estimate.after.values()) > 0.99 and result.blends[0.0] > 0.99
+    assert result.variables["params"]["a"] == 0
+    assert [name for name, _ in adapter.learned] == ["fold_1", "fold_2"]
+
+
+class OneLoses(Scripted):
+    """One of nine anchors loses three points with a half, one and a half with a quarter."""
+
+    def scores(self, variables, cases, on_case=None):
+        found = super().scores(variables, cases, on_case)
+        lost = 0.06 * float(variables["params"]["a"])
+        return {name: dsc - lost * (name == "MR_8") for name, dsc in found.items()}
+
+
+def test_no_case_of_other_kinds_may_lose_two_points(tmp_path):
+    names = [f"MR_{k}" for k in range(9)]  # 0.3 points on their mean
+    adapter = OneLoses(tmp_path, lambda a: 0.5 + 0.1 * a, lambda a: 0.9, names)
+    assert adapt(adapter, CASES, 2).blend == 0.25
 
 
 def test_of_many_cases_all_that_was_learned_may_be_taken(tmp_path):

@@ -35,7 +35,7 @@ def test_a_cases_estimate_does_not_know_its_own_scores():
         "b": {0.0: 0.5, 0.5: 0.55, 1.0: 0.8},
         "c": {0.0: 0.5, 0.5: 0.55, 1.0: 0.8},
     }
-    estimated = estimate(scores)
+    estimated = estimate(scores, {})
     assert estimated.after == {"a": 0.4, "b": 0.55, "c": 0.55}  # optimistic would be 0.9, 0.8, 0.8
     assert estimated.before == {"a": 0.5, "b": 0.5, "c": 0.5}
     assert estimated.blend == 0.5
@@ -56,4 +56,19 @@ def gains(*points: float) -> dict:
     ],
 )
 def test_only_a_gain_that_cases_agree_on_is_taken(scores, blend):
-    assert estimate(scores).blend == blend
+    assert estimate(scores, {}).blend == blend
+
+
+def test_a_step_is_taken_first_and_a_share_for_what_it_gains_on_top():
+    """Learning mends what the step mends: alone it pays, after the step no more."""
+    scores = gains(5, 6, 4)
+    cleaned = {
+        "hull": {name: {0.0: 0.78, 0.5: 0.78} for name in scores},
+        "smooth": {name: {0.0: 0.71, 0.5: 0.9} for name in scores},
+    }
+    estimated = estimate(scores, cleaned)
+    assert (estimated.step, estimated.blend) == ("hull", 0.0)
+    assert set(estimated.after.values()) == {0.78} and set(estimated.before.values()) == {0.7}
+    cleaned["hull"]["2"] = {0.0: 0.5, 0.5: 0.5}  # cases do not agree on it
+    estimated = estimate(scores, {"hull": cleaned["hull"]})
+    assert (estimated.step, estimated.blend) == ("", 0.5)

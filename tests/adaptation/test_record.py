@@ -30,6 +30,17 @@ def test_the_weights_carry_every_score_and_a_sentence():
     assert "other kinds 0.900 -> 0.897 (1 cases)" in record["summary"]
 
 
+def test_a_step_without_learning_is_told_as_an_option():
+    expected = Estimate(0.0, {"a": 0.5}, {"a": 0.75}, "hull")
+    result = Adaptation(0.0, {}, expected, {0.0: 0.75, 0.5: 0.75}, {}, {})
+    assert summary(result, "best") == (
+        "weights as they were: DSC of held-out cases 0.500 -> 0.750 "
+        "(1 cases, --strategy best --postprocess hull)"
+    )
+    assert json.loads(metadata_of(result, "best")[KEY])["postprocess"] == "hull"
+    assert "0.500 -> 0.750" in blend_table(result).splitlines()[0]
+
+
 def test_every_share_of_what_was_learned_has_a_line():
     lines = blend_table(RESULT).splitlines()
     assert lines[1].split() == ["0.00", "0.625", "+0.000", "0.900", "+0.000"]

@@ -29,6 +29,18 @@ def test_holes_are_filled_but_not_with_what_is_another_label(labels):
     assert filled.sum() - labels.sum() == 3 * 4 * 4 - 1
 
 
+def test_the_hull_of_each_slice_takes_nothing_from_another_label(labels):
+    labels[12, 5:20, 12:20] = 0  # leaves a half, whose hull is itself
+    labels[13, 6:19, 8:20] = 0  # leaves a bracket
+    labels[13, 10, 12] = 3
+    hull = _clean(labels, "hull")
+    assert (hull[labels > 0] == labels[labels > 0]).all()
+    assert (hull[12] == labels[12]).all() and hull[9, 8:11, 8:12].all()
+    assert (hull[13, 6:19, 5:19] > 0).all() and hull[13, 10, 12] == 3
+    flat = _clean(labels[13], "hull")
+    np.testing.assert_array_equal(flat, hull[13])
+
+
 def test_parts(labels):
     assert not _clean(labels, "largest-part")[2:4].any()
     spacing = (5.0, 5.0, 5.0)  # 0.125 ml a voxel: parts of 1 ml, of 275 ml and (label 2) 0.125 ml
