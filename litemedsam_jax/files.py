@@ -76,9 +76,9 @@ def remove_stale(folder: Path) -> int:
     removed = 0
     with suppress(OSError):
         for path in folder.iterdir():
-            found = _TEMPORARY.match(path.name)
+            parts = _TEMPORARY.match(path.name)
             with suppress(OSError):
-                if found and _is_stale(path, found[1], int(found[2])):
+                if parts and _is_stale(path, parts[1], int(parts[2])):
                     path.unlink()
                     removed += 1
     return removed

@@ -41,8 +41,8 @@ def sizes(image: OpenedImage, document: Document) -> list[Size]:
         if not plane.any():
             counts[0] += plane.size
             continue
-        found = np.bincount(plane.ravel())
-        counts[: found.size] += found
+        pixels = np.bincount(plane.ravel())
+        counts[: pixels.size] += pixels
     voxel = None
     if image.spacing is not None and not image.flat:
         voxel = float(np.prod(image.spacing)) / 1000

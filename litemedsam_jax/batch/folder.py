@@ -44,17 +44,17 @@ def list_cases(folder: Path) -> list[Path]:
         CaseError: There is no such folder, or nothing in it.
     """
     try:
-        found = file_kinds.cases_in(folder)
-        if folder.is_dir() and found != [folder]:
+        cases = file_kinds.cases_in(folder)
+        if folder.is_dir() and cases != [folder]:
             # A folder named as a case is reported, not passed over.
-            found = sorted({*found, *(path for path in folder.glob("[!.]*.npz"))})
+            cases = sorted({*cases, *(path for path in folder.glob("[!.]*.npz"))})
     except FileNotFoundError:
         raise CaseError(f"{folder}: there is no such folder of cases") from None
-    if not found:
+    if not cases:
         raise CaseError(
             f"{folder}: there are no cases in it; expected npz or image files{_deeper(folder)}"
         )
-    return found
+    return cases
 
 
 def _deeper(folder: Path) -> str:

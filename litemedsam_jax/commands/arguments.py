@@ -32,9 +32,9 @@ def npz_files(folder: Path, what: str, *, below: bool = False) -> list[Path]:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: there is no such folder")
-    found = folder.rglob("*") if below else folder.iterdir()
+    entries = folder.rglob("*") if below else folder.iterdir()
     files = sorted(
-        path for path in found if path.suffix.lower() == ".npz" and not path.name.startswith(".")
+        path for path in entries if path.suffix.lower() == ".npz" and not path.name.startswith(".")
     )
     if not files:
         raise FileNotFoundError(f"{folder}: holds no {what} (.npz)")

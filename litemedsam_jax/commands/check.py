@@ -33,9 +33,9 @@ def run(args: argparse.Namespace) -> int:
         return refuse("check", error)
     outcomes = run_each(partial(_check, gts=args.gt_dir), files, args.num_workers)
     faults = {o.item: [o.error] if o.error else o.result or [] for o in outcomes}
-    bad = {path: found for path, found in sorted(faults.items()) if found}
-    for path, found in bad.items():
-        for fault in found:
+    bad = {path: reasons for path, reasons in sorted(faults.items()) if reasons}
+    for path, reasons in bad.items():
+        for fault in reasons:
             print(f"{path}: {fault}")
     print(f"{len(files) - len(bad)} of {len(files)} cases are fine")
     return 1 if bad else 0

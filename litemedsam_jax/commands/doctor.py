@@ -48,10 +48,10 @@ def _report() -> Iterator[tuple[str, str]]:
     yield "litemedsam", f"{__version__}, Python {platform.python_version()}, {system}"
     yield "packages", ", ".join(f"{name} {_version(name) or _MISSING}" for name in _BASE)
     for extra, names in _EXTRAS.items():
-        found = [f"{name} {version}" for name in names if (version := _version(name))]
+        installed = [f"{name} {version}" for name in names if (version := _version(name))]
         absent = [name for name in names if not _version(name)]
         without = f"not installed: {', '.join(absent)}" if absent else ""
-        yield f"[{extra}]", "; ".join(filter(None, [", ".join(found), without]))
+        yield f"[{extra}]", "; ".join(filter(None, [", ".join(installed), without]))
     yield "processor", _processor()
     yield "precision", _precision()
     yield "devices", _devices()

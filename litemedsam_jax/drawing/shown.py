@@ -70,12 +70,12 @@ def labels_of(
     boxes: np.ndarray | None, segs: np.ndarray | None, gts: np.ndarray | None = None
 ) -> list[int]:
     """The labels that an overlay of these shows, ascending."""
-    found = set(range(1, (0 if boxes is None else len(boxes)) + 1))
+    values = set(range(1, (0 if boxes is None else len(boxes)) + 1))
     for labels in (segs, gts):
         # By slice: bincount widens what it counts to 8 bytes a voxel.
         for part in () if labels is None else labels if labels.ndim == 3 else [labels]:
-            found |= set(np.flatnonzero(np.bincount(part.ravel())).tolist())
-    return sorted(found - {0})
+            values |= set(np.flatnonzero(np.bincount(part.ravel())).tolist())
+    return sorted(values - {0})
 
 
 def aspect(spacing: Sequence[float] | np.ndarray | None) -> float:

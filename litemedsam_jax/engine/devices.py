@@ -27,11 +27,11 @@ def accelerator_packages() -> list[str]:
     """The installed packages by which JAX finds accelerators."""
     from importlib import metadata, util  # 20 ms, which a run on "cpu" does not need
 
-    found = {entry.module for entry in metadata.entry_points(group="jax_plugins")}
+    installed = {entry.module for entry in metadata.entry_points(group="jax_plugins")}
     plugins = util.find_spec("jax_plugins")  # a namespace, which each plugin adds a folder to
     for folder in (plugins and plugins.submodule_search_locations) or ():
         with suppress(OSError):
-            found |= {path.name for path in Path(folder).iterdir() if path.name[0] not in "._"}
+            installed |= {path.name for path in Path(folder).iterdir() if path.name[0] not in "._"}
     if util.find_spec("libtpu") is not None or "libtpu" in sys.modules:
-        found.add("libtpu")
-    return sorted(found)
+        installed.add("libtpu")
+    return sorted(installed)

@@ -27,8 +27,8 @@ def _cpuinfo() -> dict[str, str]:
 
 def features() -> frozenset[str]:
     """What the processor can do, in Linux's words; empty where that is not known."""
-    found = _cpuinfo()
-    return frozenset((found.get("flags") or found.get("Features") or "").split())
+    entries = _cpuinfo()
+    return frozenset((entries.get("flags") or entries.get("Features") or "").split())
 
 
 def name() -> str:

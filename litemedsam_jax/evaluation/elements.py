@@ -77,12 +77,12 @@ def elements_of(
             slice.
         lattice: of the corners between voxels.
     """
-    found = [_code(at, around, wanted, weights.ravel()) for at, around in
+    blocks = [_code(at, around, wanted, weights.ravel()) for at, around in
              _blocks(_corners(labels, weights.shape[0], lattice))]  # fmt: skip
-    if not found:
+    if not blocks:
         return {}
-    owners, positions, codes = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    del found
+    owners, positions, codes = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    del blocks
     order = np.argsort(owners, kind="stable")  # ascending positions within a label
     counts = np.bincount(owners)
     ends = np.cumsum(counts)
@@ -106,11 +106,11 @@ def _corners(
         pixels = after[lattice.row + 1 :].reshape(-1, lattice.row)[:height, :width]
         pixels[...] = labels[z] if z < depth else 0
         differs = _differs(after, lattice.row)
-        found = differs
+        borders = differs
         if thickness == 2:
-            found = differs | differs_before
-            found |= before[lattice.row + 1 :] != after[lattice.row + 1 :]
-        at = np.flatnonzero(found)
+            borders = differs | differs_before
+            borders |= before[lattice.row + 1 :] != after[lattice.row + 1 :]
+        at = np.flatnonzero(borders)
         around = [
             part[at + (y * lattice.row + x)]
             for part in (before, after)[-thickness:]

@@ -180,10 +180,10 @@ def _foreground(gts: np.ndarray, segs: np.ndarray) -> tuple[slice, ...]:
     for z in inhabited:
         plane |= slices[z][0]
         plane |= slices[z][1]
-    found = [np.flatnonzero(plane.any(axis=axis)).tolist() for axis in (1, 0)]
+    ranges = [np.flatnonzero(plane.any(axis=axis)).tolist() for axis in (1, 0)]
     if gts.ndim == 3:
-        found.insert(0, inhabited)
-    return tuple(slice(axis[0], axis[-1] + 1) for axis in found)
+        ranges.insert(0, inhabited)
+    return tuple(slice(axis[0], axis[-1] + 1) for axis in ranges)
 
 
 def _labels(counts: VoxelCounts, corrected: bool) -> list[int]:

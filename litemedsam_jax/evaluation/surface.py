@@ -128,11 +128,11 @@ class _Search:
         # Points of a grid need no balancing: the tree is built in half the time, searched as fast.
         tree = cKDTree(others * self.scale, balanced_tree=False, compact_nodes=False)
         bound = self.limit * (1 + 1e-9)  # what is exactly at the limit is wanted
-        _, found = tree.query(points * self.scale, distance_upper_bound=bound)
-        near = found < len(others)
+        _, nearest = tree.query(points * self.scale, distance_upper_bound=bound)
+        near = nearest < len(others)
         distances = np.full(len(points), np.inf)
         # From the grid steps, not from the tree's scaled coordinates: exactly the tolerance stays.
-        distances[near] = _length((others[found[near]] - points[near]) * self.scale)
+        distances[near] = _length((others[nearest[near]] - points[near]) * self.scale)
         return distances
 
 

@@ -37,8 +37,8 @@ def find_engine(name: str | None) -> str:
         FileNotFoundError: there is none.
     """
     for candidate in [name] if name else ["docker", "podman"]:
-        if found := shutil.which(candidate):
-            return found
+        if program := shutil.which(candidate):
+            return program
     raise FileNotFoundError(
         f"{name or 'docker or podman'}: not found; install one, or name it with --engine"
     )

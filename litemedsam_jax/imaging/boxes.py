@@ -95,14 +95,16 @@ def boxes_of_labels(
     """
     from scipy import ndimage
 
-    found = [(label, where) for label, where in enumerate(ndimage.find_objects(labels), 1) if where]
+    places = [
+        (label, where) for label, where in enumerate(ndimage.find_objects(labels), 1) if where
+    ]
     boxes = np.array(
-        [[w.start for w in where[::-1]] + [w.stop - 1 for w in where[::-1]] for _, where in found],
+        [[w.start for w in where[::-1]] + [w.stop - 1 for w in where[::-1]] for _, where in places],
         np.int64,
     ).reshape(-1, 2 * labels.ndim)
     if jitter is not None and len(boxes):
         boxes = _jittered(boxes, labels.shape, jitter)
-    return boxes, np.array([label for label, _ in found], np.int64)
+    return boxes, np.array([label for label, _ in places], np.int64)
 
 
 def objects_of(labels: np.ndarray, per: str) -> tuple[np.ndarray, np.ndarray]:

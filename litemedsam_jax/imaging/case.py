@@ -101,13 +101,13 @@ def _read_challenge_case(path: Path) -> Case | None:
     from litemedsam_jax.imaging.challenge_prompts import read_challenge_prompts
 
     try:
-        found = read_challenge_prompts(path) if path.is_file() else None
-        if found is None:
+        prompts_and_notes = read_challenge_prompts(path) if path.is_file() else None
+        if prompts_and_notes is None:
             return None
         arrays = read_npz(path, ("imgs",), ("spacing", "direction"))
     except CaseError as error:
         raise CaseError(error.reason) from error
-    prompts, notes = found
+    prompts, notes = prompts_and_notes
     case = make_case(path.stem, arrays["imgs"], arrays.get("spacing"), slice_prompts=prompts)
     warnings = (*notes, *case.warnings)
     return replace(case, direction=arrays.get("direction"), warnings=warnings)

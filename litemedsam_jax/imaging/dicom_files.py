@@ -154,10 +154,10 @@ def _is_image(header: Any) -> bool:
 
 def _candidates(folder: Path) -> list[Path]:
     names = {path.name.upper() for path in folder.iterdir()}
-    found = folder.rglob("*") if "DICOMDIR" in names else folder.iterdir()
+    entries = folder.rglob("*") if "DICOMDIR" in names else folder.iterdir()
     return sorted(
         path
-        for path in found
+        for path in entries
         if path.is_file() and path.name.upper() != "DICOMDIR" and not _is_apple_double(path)
     )
 

@@ -79,11 +79,11 @@ def segment_layers(image: sitk.Image, path: Path) -> list[np.ndarray]:
 
 def _described_segments(words: Mapping[str, str]) -> list[tuple[int, int]]:
     """The layer and value of each segment, in the file's order."""
-    found: list[tuple[int, int]] = []
-    while f"Segment{len(found)}_ID" in words or f"Segment{len(found)}_LabelValue" in words:
-        name = f"Segment{len(found)}"
+    segments: list[tuple[int, int]] = []
+    while f"Segment{len(segments)}_ID" in words or f"Segment{len(segments)}_LabelValue" in words:
+        name = f"Segment{len(segments)}"
         layer, value = words.get(f"{name}_Layer", "0"), words.get(f"{name}_LabelValue", "1")
         if not (layer.strip().isdecimal() and value.strip().isdecimal()):
             return []
-        found.append((int(layer), int(value)))
-    return found
+        segments.append((int(layer), int(value)))
+    return segments

@@ -243,22 +243,22 @@ def _counts(codes: np.ndarray, size: int, where: np.ndarray | None = None) -> np
 def _between_neighbours(pixels: np.ndarray) -> np.ndarray:
     """Where a channel lies strictly between the extremes of its 3x3 neighbours; (H, W) bool."""
     kernel = np.ones((3, 3), np.uint8)
-    found = np.zeros(pixels.shape[:2], bool)
+    marked = np.zeros(pixels.shape[:2], bool)
     for channel in range(pixels.shape[2]):
         plane = np.ascontiguousarray(pixels[..., channel])
-        found |= (plane > cv2.erode(plane, kernel)) & (plane < cv2.dilate(plane, kernel))
-    return found
+        marked |= (plane > cv2.erode(plane, kernel)) & (plane < cv2.dilate(plane, kernel))
+    return marked
 
 
 def _in_block(packed: np.ndarray) -> np.ndarray:
     """Whether a pixel belongs to a 2x2 block of one value; (H, W) bool."""
     across = packed[:, 1:] == packed[:, :-1]
     square = (across[1:] & across[:-1]) & (packed[1:, 1:] == packed[:-1, 1:])
-    found = np.zeros(packed.shape, bool)
+    marked = np.zeros(packed.shape, bool)
     for rows in (slice(0, -1), slice(1, None)):
         for columns in (slice(0, -1), slice(1, None)):
-            found[rows, columns] |= square
-    return found
+            marked[rows, columns] |= square
+    return marked
 
 
 def _number_colours(pixels: np.ndarray, path: Path) -> np.ndarray:

@@ -78,8 +78,8 @@ def remove_dust(labels: np.ndarray, min_voxels: int, min_pixels: int) -> np.ndar
 
 def _extent(labels: np.ndarray, axis: int) -> slice:
     others = tuple(a for a in range(labels.ndim) if a != axis)
-    found = np.flatnonzero(labels.any(axis=others))
-    return slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 0)
+    occupied = np.flatnonzero(labels.any(axis=others))
+    return slice(int(occupied[0]), int(occupied[-1]) + 1) if len(occupied) else slice(0, 0)
 
 
 def _dust(labels: np.ndarray, threshold: int, connectivity: Literal[8, 26]) -> np.ndarray:

@@ -125,12 +125,12 @@ def open_image(path: Path) -> OpenedImage:
 def labels_beside(path: Path, folder: Path) -> Path | None:
     """The one label file in a folder that is named as an image's mask; None: none, or several."""
     try:
-        found = find_boxes(path, folder)
+        boxes_file = find_boxes(path, folder)
     except (ValueError, OSError):
         return None
-    if file_kinds.stem_of(found) == file_kinds.stem_of(path):
+    if file_kinds.stem_of(boxes_file) == file_kinds.stem_of(path):
         return None  # two images of one name, in two formats
-    return found if file_kinds.kind_of(found) in ("picture", "volume") else None
+    return boxes_file if file_kinds.kind_of(boxes_file) in ("picture", "volume") else None
 
 
 def read_labels_for(image: OpenedImage, path: Path) -> np.ndarray:

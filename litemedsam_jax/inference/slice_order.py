@@ -86,11 +86,11 @@ def count_slices(
     slices = {z for span in map(Span.of, boxes) for z in range(span.first, span.last + 1)}
     on_slice(0, len(slices))
     seen: set[int] = set()
-    for z, label, found in results:
+    for z, label, result in results:
         if z not in seen:
             seen.add(z)
             on_slice(len(seen), len(slices))
-        yield z, label, found
+        yield z, label, result
 
 
 def _range(span: Span, upward: bool) -> range:

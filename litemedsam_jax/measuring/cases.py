@@ -140,11 +140,11 @@ def as_record(case: MeasuredCase, one: LabelMeasurement) -> dict[str, Any]:
     record |= {f"centroid_{axis}": v for axis, v in zip("xyz", one.centroid, strict=True)}
     place = one.centroid_mm or (None, None, None)
     record |= {f"centroid_{axis}_mm": v for axis, v in zip("xyz", place, strict=True)}
-    found = one.intensities
+    image_values = one.intensities
     for name, attribute in (("mean", "mean"), ("sd", "sd"), ("min", "minimum"), ("max", "maximum")):
-        record[name] = None if found is None else getattr(found, attribute)
+        record[name] = None if image_values is None else getattr(image_values, attribute)
     for k, percent in enumerate(PERCENTILES):
-        record[f"p{percent}"] = None if found is None else found.percentiles[k]
+        record[f"p{percent}"] = None if image_values is None else image_values.percentiles[k]
     return record
 
 

@@ -68,13 +68,13 @@ def find_sources(
         )
     cases = [_case(path, image_suffix) for path in _ending(images, image_suffix)]
     if per_object:
-        found, orphans = _objects(cases, masks, mask_suffix)
+        masks_by_case, orphans = _objects(cases, masks, mask_suffix)
     else:
-        found = {_case(path, mask_suffix): (path,) for path in _ending(masks, mask_suffix)}
+        masks_by_case = {_case(path, mask_suffix): (path,) for path in _ending(masks, mask_suffix)}
         orphans = []
-    if not found and not orphans:
+    if not masks_by_case and not orphans:
         raise CaseError(f"{masks}: holds no mask with the ending '{mask_suffix}' (-gt_name_suffix)")
-    return _with_images(images, image_suffix, found, orphans)
+    return _with_images(images, image_suffix, masks_by_case, orphans)
 
 
 def _with_images(
@@ -108,7 +108,7 @@ def _objects(
 ) -> tuple[dict[str, tuple[Path, ...]], list[Path]]:
     """Mask files by case, and those of no case."""
     by_length = sorted(cases, key=len, reverse=True)
-    found: dict[str, list[Path]] = {}
+    masks_by_case: dict[str, list[Path]] = {}
     orphans: list[Path] = []
     for path in sorted({*_ending(masks, suffix), *_folders(masks)}):
         if path.is_dir():
@@ -118,13 +118,13 @@ def _objects(
         if owner is None:
             orphans.append(path)
         elif not (masks / owner).is_dir():
-            found.setdefault(owner, []).append(path)
+            masks_by_case.setdefault(owner, []).append(path)
     for case in cases:
         if (masks / case).is_dir():
             files = [path for path in _ending(masks / case, suffix) if path.is_file()]
             if files:
-                found[case] = files
-    return {case: tuple(found[case]) for case in sorted(found)}, orphans
+                masks_by_case[case] = files
+    return {case: tuple(masks_by_case[case]) for case in sorted(masks_by_case)}, orphans
 
 
 def _folders(folder: Path) -> list[Path]:

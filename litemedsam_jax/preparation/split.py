@@ -61,14 +61,14 @@ def files_by_case(folder: Path) -> dict[str, list[Path]]:
         if path.is_file() and file_kinds.suffix_of(path) and not path.name.startswith(".")
     ]
     stems = {file_kinds.stem_of(path) for path in files}
-    found: dict[str, list[Path]] = {}
+    by_case: dict[str, list[Path]] = {}
     for path in files:
         stem = file_kinds.stem_of(path)
         bare = stem.removesuffix("_0000")
-        found.setdefault(bare if bare in stems else stem, []).append(path)
-    if not found:
+        by_case.setdefault(bare if bare in stems else stem, []).append(path)
+    if not by_case:
         raise ValueError(f"{folder}: holds no cases ({', '.join(file_kinds.SUFFIXES)})")
-    return found
+    return by_case
 
 
 def _patient_of(name: str, pattern: str | None) -> str:

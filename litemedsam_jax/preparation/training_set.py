@@ -95,17 +95,17 @@ def find_training_cases(folder: Path, gts: Path | None = None) -> list[tuple[Pat
         FileNotFoundError: no npz there, or none with a partner; single ones are reported when they
             are packed. CaseError: two files of one name.
     """
-    found = sorted(
+    files = sorted(
         path
         for path in folder.rglob("*")
         if path.suffix.lower() == ".npz" and not path.name.startswith(".")
     )
-    if not found:
+    if not files:
         raise FileNotFoundError(f"{folder}: no .npz in it or below it; expected training cases")
-    pairs = [(path, path if gts is None else gts / path.relative_to(folder)) for path in found]
+    pairs = [(path, path if gts is None else gts / path.relative_to(folder)) for path in files]
     if not any(labels.is_file() for _, labels in pairs):
         raise FileNotFoundError(f"{pairs[0][1]}: there is no such file; it should hold `gts`")
-    names = [path.stem for path in found]
+    names = [path.stem for path in files]
     twice = (
         {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else ()
     )

@@ -41,5 +41,5 @@ def _learning(context: Context) -> Learning:
     return context.learning
 
 
-def _answer(found: LearningState) -> Response:
-    return JSONResponse(dataclasses.asdict(found))
+def _answer(state: LearningState) -> Response:
+    return JSONResponse(dataclasses.asdict(state))

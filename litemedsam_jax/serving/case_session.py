@@ -112,8 +112,8 @@ class CaseSession:
     def measurements(self) -> list[dict[str, Any]]:
         """Voxels, and volume or area, of each label, with a text for people."""
         with self.lock:
-            found = sizes(self.image, self.document)
-        return [size.to_json(self.image.flat) for size in found]
+            label_sizes = sizes(self.image, self.document)
+        return [size.to_json(self.image.flat) for size in label_sizes]
 
     def diameters(self) -> tuple[int, list[dict[str, Any]]]:
         """The revision, and RECIST's diameters of each label that is drawn."""

@@ -129,7 +129,7 @@ def _images_and_masks(given: list[Path]) -> tuple[list[Path], list[Path]]:
     paths: list[Path] = []
     for path in given:
         paths += [p for p in cases_in(path) if p not in paths]
-    matched = {found.resolve() for p in paths if (found := labels_beside(p, p.parent))}
+    matched = {labels.resolve() for p in paths if (labels := labels_beside(p, p.parent))}
     paths = [p for p in paths if p.resolve() not in matched]
     if not paths:
         raise ValueError(f"{given[0]}: holds no image; expected npz or image files")

@@ -48,9 +48,9 @@ class Decoder:
             chunk = boxes[start : start + _AT_ONCE]
             padded = np.zeros((_AT_ONCE, 4), np.float32)
             padded[: len(chunk)] = chunk
-            found = self._decode(variables, embedding, padded)
-            logits.append(np.asarray(found[0])[: len(chunk)])
-            iou.append(np.asarray(found[1])[: len(chunk)])
+            outputs = self._decode(variables, embedding, padded)
+            logits.append(np.asarray(outputs[0])[: len(chunk)])
+            iou.append(np.asarray(outputs[1])[: len(chunk)])
         return np.concatenate(logits), np.concatenate(iou)
 
 

@@ -97,8 +97,10 @@ def _schedule(config: TrainingConfig, steps_per_epoch: int) -> optax.Schedule:
 
 def plateau_factor(opt_state: Any) -> float:
     """What the plateau schedule has made of the learning rate so far; 1 without it."""
-    found = [part for part in jax.tree.leaves(opt_state, is_leaf=_is_plateau) if _is_plateau(part)]
-    return float(found[0].scale) if found else 1.0
+    plateaus = [
+        part for part in jax.tree.leaves(opt_state, is_leaf=_is_plateau) if _is_plateau(part)
+    ]
+    return float(plateaus[0].scale) if plateaus else 1.0
 
 
 def trains(path: str, options: OptimizerConfig) -> bool:
