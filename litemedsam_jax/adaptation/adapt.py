@@ -1,6 +1,7 @@
 """From labelled cases to weights that segment their kind better, without forgetting the rest."""
 
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -133,9 +134,12 @@ class Adapter:
         """
         split = split_folds(cases, folds, self._config.data.seed)
         scores: dict[str, dict[float, float]] = {case.name: {} for case in cases}
+        began = 0.0
         for number, (training, held) in enumerate(split, start=1):
             names = ", ".join(case.name for case in held)
-            devices.say(f"fold {number} of {len(split)}, held out: {names}")
+            left = "" if number == 1 else f"; {_minutes_left(began, len(split) + 2 - number)}"
+            devices.say(f"fold {number} of {len(split)}, held out: {names}{left}")
+            began = time.monotonic()
             end = self.learn(training, f"fold_{number}")
             for share in (0.0, *shares_for(len(cases))):
                 variables = blended(self._start.variables, end, share)
@@ -231,6 +235,12 @@ class Adapter:
             lambda embedding, boxes: self._decoder(variables, embedding, boxes),
             np.random.default_rng(data.seed),
         )
+
+
+def _minutes_left(began: float, trainings: int) -> str:
+    """What so many trainings take, the last of all cases among them, if each is as the last one."""
+    minutes = (time.monotonic() - began) * trainings / 60
+    return f"about {max(1, round(minutes))} min left if it pays"
 
 
 def shares_for(cases: int) -> tuple[float, ...]:

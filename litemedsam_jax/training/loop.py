@@ -165,6 +165,8 @@ def _end_epoch(run: TrainingRun, state: TrainState, progress: Progress) -> dict[
     if run.report is not None:
         run.report.add("epoch", progress.step, values)
         run.report.draw()
+        if not (progress.step or validation or score is not None):
+            return values  # before the first step, unvalidated: nothing to say
         shown = ", ".join(
             f"{name} {value:.4g}"
             for name, value in values.items()
