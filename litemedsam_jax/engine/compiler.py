@@ -53,7 +53,8 @@ class Compiler:
         key = scope, program.parameters
         if key not in self._on_device:
             parameters = program.arguments(self._folded, scope)
-            self._on_device[key] = jax.device_put(parameters, self._device())
+            device = program.device(self._device())
+            self._on_device[key] = jax.device_put(parameters, device)
         return partial(self.compiled(name), self._on_device[key])
 
     def encode(self, image: np.ndarray) -> Any:

@@ -7,20 +7,22 @@ affinity alone.
 
 import math
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import RLock
 
 THREADS = "PJRT_NPROC"  # XLA's own name; processes started from here have it too
 _CGROUP = Path("/sys/fs/cgroup")
 
-# On fewer cores, one program at a time keeps them busy and takes the least memory.
-_MANY = 4
-_MOST_TILES, _MOST_SLICES = 4, 8
+_MOST_LANES, _MOST_SLICES = 8, 8
+_environment = RLock()
 
 
 def limit(count: int) -> None:
     """Bounds `available`, here and in processes started from here, before a model is loaded."""
-    os.environ[THREADS] = str(count)
+    with _environment:
+        os.environ[THREADS] = str(count)
 
 
 def available(cgroup: Path = _CGROUP) -> int:
@@ -33,7 +35,7 @@ def available(cgroup: Path = _CGROUP) -> int:
     counts = [len(affinity(0)) if affinity else os.cpu_count() or 1]
     if quota := _quota(cgroup):
         counts.append(math.ceil(quota))
-    with suppress(ValueError):
+    with _environment, suppress(ValueError):
         counts.append(int(os.environ.get(THREADS, "")))
     return max(1, min(counts))
 
@@ -52,17 +54,31 @@ def _quota(cgroup: Path) -> float | None:
 
 
 def give_to_xla() -> None:
-    """Has XLA's client start as many threads; to be called before it starts."""
-    os.environ[THREADS] = str(available())
+    """Has XLA's clients start as many threads; to be called before they start."""
+    limit(available())
 
 
-def tiles_at_once() -> int:
-    """Row tiles of a layer that an encoder runs side by side (docs/speed.md, Many cores)."""
-    count = available()
-    return min(count, _MOST_TILES) if count >= _MANY else 1
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within it, a client of XLA's starts a single thread."""
+    with _environment:
+        before = os.environ.get(THREADS)
+        os.environ[THREADS] = "1"
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[THREADS]
+            else:
+                os.environ[THREADS] = before
+
+
+def lanes() -> int:
+    """Row tiles that an encoder runs side by side (docs/speed.md, Lanes)."""
+    return min(available(), _MOST_LANES)
 
 
 def slices_ahead() -> int:
     """Slices of a volume that are encoded while the one before is decoded."""
     count = available()
-    return min(count // 2, _MOST_SLICES) if count >= _MANY else 0
+    return min(max(count // 2, 1), _MOST_SLICES) if count > 1 else 0

@@ -4,9 +4,8 @@ A program is compiled once and runs on every tile of every block of its shape: t
 load, and the activations of a tile stay in the processor's cache.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 
@@ -14,14 +13,14 @@ from litemedsam_jax.config import StageConfig, TinyViTConfig
 from litemedsam_jax.engine.attention_bounds import SAFE, attention_bounds
 from litemedsam_jax.engine.precision import FLOAT32
 from litemedsam_jax.engine.programs import Program
-from litemedsam_jax.engine.row_tiles import PaddedGrid, RowTiles
+from litemedsam_jax.engine.row_tiles import RowTiles
 
 ROOT = "params/image_encoder/"
 
 
 @dataclass(frozen=True)
 class TileSizes:
-    """Rows that a tile yields, the fastest of those tried (2 cores, 32 MB of cache).
+    """Rows that a tile yields, the fastest of those tried.
 
     A tile's halo is computed twice, so smaller ones lose.
 
@@ -29,16 +28,20 @@ class TileSizes:
         first_stage: of stem and MBConv blocks.
         attention: at least; whole windows are taken.
         transform: of a block's convolution and MLP.
+        merge: of patch merging.
+        neck: of the neck.
         repeated_windows: which part of the windows may be computed twice; a grid that cannot be
             cut better is taken whole.
-        whole_grid: numbers in a grid whose blocks run whole, for one call instead of five.
+        whole_grid: numbers in a grid that is too small to be cut.
     """
 
-    first_stage: int = 16
-    attention: int = 35
-    transform: int = 32
+    first_stage: int = 8
+    attention: int = 14
+    transform: int = 8
+    merge: int = 16
+    neck: int = 16
     repeated_windows: float = 0.1
-    whole_grid: int = 64 * 64 * 160
+    whole_grid: int = 64 * 64 * 100
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,6 @@ class EncoderLayer:
     program: Program
     scope: str
     tiles: RowTiles
-
-
-# (program's name, scope, tile (1, R, S, C), inside (1, R)) -> the tile of the output.
-RunTile = Callable[[str, str, np.ndarray, np.ndarray], np.ndarray]
-# As `map` of one iterable, or an executor's.
-RunAll = Callable[[Callable[[int], np.ndarray], Iterable[int]], Iterable[np.ndarray]]
 
 
 def plan(
@@ -85,10 +82,10 @@ def plan(
             scope = f"{ROOT}layers_{index}/blocks_{block}/"
             layers += _block(index, stage, size, scope, subtract_max(scope), sizes)
         if stage.downsample_stride is not None:
-            merge = _merge(index, stage, size, config.stages[index + 1].dim)
+            merge = _merge(index, stage, size, config.stages[index + 1].dim, sizes)
             layers.append(merge)
             size = merge.tiles.output_size
-    layers.append(_neck(config, size))
+    layers.append(_neck(config, size, sizes))
     return layers if precision == FLOAT32 else [_in_precision(one, precision) for one in layers]
 
 
@@ -120,6 +117,7 @@ def _layer(
         input_shapes=tiles.input_shapes,
         output_shapes=(tiles.output_shape,),
         attends=attends,
+        one_core=True,
     )
     return EncoderLayer(program, scope, tiles)
 
@@ -222,7 +220,9 @@ def _same_size(
     )
 
 
-def _merge(index: int, stage: StageConfig, size: int, output_channels: int) -> EncoderLayer:
+def _merge(
+    index: int, stage: StageConfig, size: int, output_channels: int, sizes: TileSizes
+) -> EncoderLayer:
     stride = stage.downsample_stride or 1
     output_size = size // stride
     tiles = RowTiles(
@@ -230,7 +230,7 @@ def _merge(index: int, stage: StageConfig, size: int, output_channels: int) -> E
         input_channels=stage.dim,
         output_size=output_size,
         output_channels=output_channels,
-        rows=output_size,
+        rows=min(sizes.merge, output_size),
         padded_rows=output_size,
         stride=stride,
         halo=1,
@@ -245,56 +245,20 @@ def _merge(index: int, stage: StageConfig, size: int, output_channels: int) -> E
     return _layer(f"encode_merge_{index}", function, tiles, scope=scope, parameters=("conv",))
 
 
-def _neck(config: TinyViTConfig, size: int) -> EncoderLayer:
+def _neck(config: TinyViTConfig, size: int, sizes: TileSizes) -> EncoderLayer:
     tiles = RowTiles(
         input_size=size,
         input_channels=config.stages[-1].dim,
         output_size=size,
         output_channels=config.out_dim,
-        rows=size,
+        rows=min(sizes.neck, size),
         padded_rows=size,
+        halo=1,
     )
 
     def function() -> Callable:
         from litemedsam_jax.models.tiny_vit_inference import neck
 
-        return lambda params, x, _: neck(params, x)
+        return neck
 
     return _layer("encode_neck", function, tiles, scope=ROOT, parameters=("neck_",))
-
-
-def encode(
-    run: RunTile, layers: list[EncoderLayer], image: np.ndarray, run_all: RunAll = map
-) -> np.ndarray:
-    """Runs all layers.
-
-    Args:
-        run: runs a program on a tile.
-        layers: from `plan`.
-        image: (S, S, 3) float32.
-        run_all: calls a function for each tile of a layer, in any order, several at a time if it
-            likes, and yields the results in the tiles' order.
-
-    Returns:
-        The embedding (1, G, G, C).
-    """
-    grid = PaddedGrid(layers[0].tiles)
-    grid.write(0, image[None])
-    for layer, following in pairwise(layers):
-        output = PaddedGrid(following.tiles)
-        starts = layer.tiles.starts
-        for start, rows in zip(starts, run_all(_tile_of(run, layer, grid), starts), strict=True):
-            output.write(start, rows)
-        grid = output
-    last = layers[-1]
-    return run(last.program.name, last.scope, *grid.tile(last.tiles, 0))
-
-
-def _tile_of(run: RunTile, layer: EncoderLayer, grid: PaddedGrid) -> Callable[[int], np.ndarray]:
-    """Start of a tile -> its output."""
-
-    def tile_of(start: int) -> np.ndarray:
-        tile, inside = grid.tile(layer.tiles, start)
-        return run(layer.program.name, layer.scope, tile, inside)
-
-    return tile_of

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from threading import RLock
 from typing import TYPE_CHECKING, Any
@@ -10,11 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from litemedsam_jax.config import ModelConfig
-from litemedsam_jax.engine import cores, encoder_plan
+from litemedsam_jax.engine import cores, encoder_plan, tiled_encoder
 from litemedsam_jax.engine.encoder_plan import EncoderLayer
-from litemedsam_jax.engine.executables import RUNTIMES, Runtime, StoredExecutables
+from litemedsam_jax.engine.executables import (
+    RUNTIMES,
+    Loader,
+    Runtime,
+    StoredExecutables,
+    lane_runtimes,
+)
 from litemedsam_jax.engine.folded_cache import fold_once
 from litemedsam_jax.engine.folding import fold
+from litemedsam_jax.engine.lanes import Lanes
 from litemedsam_jax.engine.network import (
     DECODE_SIZES,
     all_programs,
@@ -31,6 +37,9 @@ from litemedsam_jax.weights.values_digest import DigestCheck
 
 if TYPE_CHECKING:
     from litemedsam_jax.engine.compiler import Compiler
+
+
+_Key = tuple[str, str, int]  # of a program: name, scope of its parameters, lane
 
 
 class Engine:
@@ -53,7 +62,7 @@ class Engine:
         config: ModelConfig,
         device: str | None = None,
         store: ProgramStore | None = None,
-        runtimes: Sequence[Callable[[], Runtime]] = RUNTIMES,
+        runtimes: Sequence[Callable[[], Runtime]] | None = None,
         check: DigestCheck | None = None,
         precision: str = FLOAT32,
     ):
@@ -64,7 +73,7 @@ class Engine:
             config: of the model.
             device: "cpu", "gpu" or "tpu"; None: an accelerator where there is one, else the CPU.
             store: of executables; None: the user's.
-            runtimes: see `StoredExecutables`.
+            runtimes: see `StoredExecutables`; None: those of `executables`.
             check: of the variables' values; None: they are any. Until it has ended the engine
                 works ahead, but gives no result.
             precision: one of `precision.PRECISIONS`.
@@ -78,22 +87,23 @@ class Engine:
         self.precision = choose(precision, self.device).precision
         self.compiled: list[str] = []
         self._programs = all_programs(config, self.precision)
-        self._stored: StoredExecutables | None = None
+        self._stored: StoredExecutables | None = None  # for all cores: of the decoders
         self._report = _OneLine()
         if self.device == "cpu":
             self._store = store or ProgramStore(config)
-            self._stored = StoredExecutables(self._programs, self._store, self._report, runtimes)
-            self._stored.prefetch(next(iter(self._programs)))  # the first of every image
-            prepare = partial(_fold_and_plan, config, self.precision, self._store, self._stored)
+            stored = partial(StoredExecutables, self._programs, self._store, self._report, Loader())
+            self._stored = stored(runtimes or RUNTIMES)
+            lanes = range(cores.lanes())
+            self._lanes = Lanes([stored(runtimes or lane_runtimes(lane)) for lane in lanes])
+            self._lanes.prefetch(next(iter(self._programs)))  # the first of every image
+            prepare = partial(_fold_and_plan, config, self.precision, self._store, self._lanes)
         else:
             prepare = partial(_fold, config, self.precision)
         self._check = check or DigestCheck(variables, None, "the weights")
         self._weights = in_background(partial(prepare, variables, self._check))
         self._binding = RLock()
-        self._bound: dict[tuple[str, str], Callable[..., Any]] = {}
-        self._proven: set[tuple[str, str]] = set()  # those of `_bound` that ran
-        at_once = cores.tiles_at_once()
-        self._tile_pool = ThreadPoolExecutor(at_once) if at_once > 1 else None
+        self._bound: dict[_Key, Callable[..., Any]] = {}
+        self._proven: set[_Key] = set()  # those of `_bound` that ran
 
     def wait(self) -> None:
         """Waits until the weights are checked; all that gives results does too.
@@ -128,15 +138,15 @@ class Engine:
             embedding = self._compiler.encode(image)
         else:
             _, layers = self._weights()
-            run_all = self._tile_pool.map if self._tile_pool else map
-            embedding = encoder_plan.encode(self._encode_tile, layers, image, run_all)
+            embedding = tiled_encoder.encode(self._encode_tile, layers, image, self._lanes.submit)
         self.wait()
         return embedding
 
     def _encode_tile(
         self, name: str, scope: str, tile: np.ndarray, inside: np.ndarray
     ) -> np.ndarray:
-        return np.asarray(self._run(name, tile, inside, scope=scope)[0])
+        key = name, scope, self._lanes.number
+        return np.asarray(self._run(key, self._lanes.executables, tile, inside)[0])
 
     def decode(self, embedding: Any, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Decodes boxes.
@@ -154,7 +164,8 @@ class Engine:
             chunk = boxes[start : start + DECODE_SIZES[-1]]
             padded = np.zeros((1, decode_size(len(chunk)), 4), np.float32)
             padded[0, : len(chunk)] = chunk
-            outputs = self._run(decoder_name(len(chunk)), embedding, padded)
+            key = decoder_name(len(chunk)), "", 0
+            outputs = self._run(key, self._stored, embedding, padded)
             logits.append(np.asarray(outputs[0])[0, : len(chunk), 0])
             iou.append(np.asarray(outputs[1])[0, : len(chunk), 0])
         return np.concatenate(logits), np.concatenate(iou)
@@ -176,28 +187,27 @@ class Engine:
         given = {name: value for name, value in prompts.items() if value is not None}
         return self._compiler.decode_prompts(embedding, multimask, given)
 
-    def _run(self, name: str, *inputs: Any, scope: str = "") -> Any:
-        """Runs a program; scope: how its parameters' names begin. Threads may call it at once."""
-        key = name, scope
+    def _run(self, key: _Key, stored: StoredExecutables | None, *inputs: Any) -> Any:
+        """Runs a program, from the executables of a lane or of all; threads may call it at once."""
         while True:
-            executable = self._bound.get(key) or self._bind(name, scope)
+            executable = self._bound.get(key) or self._bind(key, stored)
             try:
                 outputs = executable(*inputs)
-            except Exception as error:  # jaxlib's internal API may raise any kind
+            except Exception as error:  # jaxlib's inner interface promises nothing
                 if key in self._proven:
                     raise
-                self._reject(name, scope, executable, error)
+                self._reject(key, stored, executable, error)
             else:
                 self._proven.add(key)
                 return outputs
 
-    def _bind(self, name: str, scope: str) -> Callable[..., Any]:
+    def _bind(self, key: _Key, stored: StoredExecutables | None) -> Callable[..., Any]:
         """A program with its parameters: stored, or compiled now."""
-        key = name, scope
+        name, scope, _ = key
         with self._binding:
-            if key not in self._bound and self._stored:
+            if key not in self._bound and stored:
                 folded, _ = self._weights()
-                if (executable := self._stored.bind(name, folded, scope)) is not None:
+                if (executable := stored.bind(name, folded, scope)) is not None:
                     self._bound[key] = executable
                 else:
                     self._compile_and_store(name)
@@ -206,12 +216,14 @@ class Engine:
                 self._proven.add(key)  # nothing could be tried instead
             return self._bound[key]
 
-    def _reject(self, name: str, scope: str, executable: Any, error: Exception) -> None:
+    def _reject(
+        self, key: _Key, stored: StoredExecutables | None, executable: Any, error: Exception
+    ) -> None:
         """A stored executable does not run, which other threads may find as well."""
         with self._binding:
-            if self._stored and self._bound.get((name, scope)) is executable:
-                self._stored.reject(name, error)
-                del self._bound[name, scope]
+            if stored and self._bound.get(key) is executable:
+                stored.reject(key[0], error)
+                del self._bound[key]
 
     def _compile_and_store(self, name: str) -> None:
         if name in self.compiled:
@@ -246,7 +258,7 @@ def _fold_and_plan(
     config: ModelConfig,
     precision: str,
     store: ProgramStore,
-    stored: StoredExecutables,
+    lanes: Lanes,
     variables: dict[str, np.ndarray],
     check: DigestCheck,
 ) -> tuple[dict[str, np.ndarray], list[EncoderLayer]]:
@@ -254,7 +266,7 @@ def _fold_and_plan(
     network = image_encoder(config)
     folded = fold_once(variables, network.grid_size, store, check, precision)
     layers = encoder_plan.plan(network, encoder_plan.large_logits(folded), precision=precision)
-    stored.prefetch(*dict.fromkeys(layer.program.name for layer in layers))
+    lanes.prefetch(*dict.fromkeys(layer.program.name for layer in layers))
     store.mark_used()
     return folded, layers
 

@@ -6,6 +6,7 @@ executable after the other, while the main one imports, reads a case or encodes.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from threading import Lock
 from typing import Any, Protocol
 
@@ -44,6 +45,12 @@ def _jaxlib_alone() -> Runtime:
     return JaxlibRuntime()
 
 
+def _jaxlib_on_one_core() -> Runtime:
+    from litemedsam_jax.engine.jaxlib_runtime import JaxlibRuntime
+
+    return JaxlibRuntime(one_core=True)
+
+
 def _jax() -> Runtime:
     from litemedsam_jax.engine.jax_runtime import JaxRuntime
 
@@ -54,6 +61,12 @@ def _jax() -> Runtime:
 RUNTIMES: tuple[Callable[[], Runtime], ...] = (Once(_jaxlib_alone), Once(_jax))
 
 
+@cache
+def lane_runtimes(lane: int) -> tuple[Callable[[], Runtime], ...]:
+    """As `RUNTIMES`, for one lane of an encoder: each has a client on a core of its own."""
+    return Once(_jaxlib_on_one_core), RUNTIMES[1]
+
+
 class StoredExecutables:
     """The stored executables of a model. An instance that goes away takes its buffers along."""
 
@@ -62,6 +75,7 @@ class StoredExecutables:
         programs: Mapping[str, Program],
         store: ProgramStore,
         report: Callable[[str], None],
+        loader: "Loader",
         runtimes: Sequence[Callable[[], Runtime]] = RUNTIMES,
     ):
         """Loads nothing yet.
@@ -70,6 +84,7 @@ class StoredExecutables:
             programs: of the model, by name.
             store: where executables lie.
             report: takes the sentence that says why an executable is not used.
+            loader: loads beforehand; others may use it too, and end with it.
             runtimes: that are tried in turn; each is started when it is needed.
         """
         self._programs = programs
@@ -79,14 +94,14 @@ class StoredExecutables:
         }
         # By runtime, and where in the network they are: decoders share theirs.
         self._parameters: dict[tuple[int, str, tuple[str, ...]], list] = {}
-        self._queue = _Queue()
+        self._loader = loader
 
     def __del__(self) -> None:
-        self._queue.clear()  # a load that has begun ends, and with it the thread
+        self._loader.clear()  # a load that has begun ends, and with it the thread
 
     def prefetch(self, *names: str) -> None:
         """Has executables loaded, after those that were asked for before."""
-        self._queue.add(self._pending[name] for name in names)
+        self._loader.add(self._pending[name] for name in names)
 
     def bind(
         self, name: str, folded: dict[str, np.ndarray], scope: str
@@ -194,15 +209,17 @@ class PendingExecutable:
         )
 
 
-class _Queue:
-    """Loads in a thread of their own, in the order asked for; the thread ends with its work."""
+class Loader:
+    """Loads in a thread of its own, in the order asked for; the thread ends with its work."""
 
     def __init__(self) -> None:
+        """Starts no thread yet."""
         self._waiting: deque[PendingExecutable] = deque()
         self._lock = Lock()
         self._running = False
 
     def add(self, loads: Iterable[PendingExecutable]) -> None:
+        """Has executables loaded."""
         with self._lock:
             self._waiting.extend(loads)
             if self._waiting and not self._running:
@@ -210,6 +227,7 @@ class _Queue:
                 background.start(self._work)
 
     def clear(self) -> None:
+        """Forgets what was not begun."""
         with self._lock:
             self._waiting.clear()
 

@@ -16,6 +16,7 @@ import numpy as np
 from jaxlib import _jax
 
 from litemedsam_jax.engine import cores
+from litemedsam_jax.engine.one_core_client import one_core_client
 from litemedsam_jax.engine.programs import Program, Shape
 from litemedsam_jax.engine.stored_executable import StoredExecutable
 
@@ -63,11 +64,17 @@ def result_handler(interface: int) -> Callable[[_AbstractValue, _OneDevice], Any
 
 
 class JaxlibRuntime:
-    """XLA's CPU client."""
+    """A CPU client of XLA's."""
 
-    def __init__(self) -> None:
-        cores.give_to_xla()
-        client: Any = xla.make_cpu_client()
+    def __init__(self, one_core: bool = False) -> None:
+        """Starts the client.
+
+        Args:
+            one_core: see `one_core_client`; else it has all cores.
+        """
+        if not one_core:
+            cores.give_to_xla()
+        client: Any = one_core_client() if one_core else xla.make_cpu_client()
         self._client = client
         self._device = client.local_devices()[0]
         self._placement = _OneDevice(self._device)

@@ -6,6 +6,7 @@ Importing this costs nothing; compiling imports JAX.
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,7 @@ class Program:
         output_shapes: of the outputs.
         attends: whether XLA may hand its products to YNNPACK, as attention wants it.
         precision: "float32" or "bfloat16", as its parameters' types have it.
+        one_core: whether its loops are not to be cut for several threads.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Program:
     output_shapes: tuple[Shape, ...]
     attends: bool = False
     precision: str = FLOAT32
+    one_core: bool = False
 
     def parameter_names(self, folded: dict[str, np.ndarray]) -> list[str]:
         """The names of its parameters below `scope`, in order."""
@@ -65,6 +68,12 @@ class Program:
     def arguments(self, folded: dict[str, np.ndarray], scope: str) -> list[np.ndarray]:
         """The parameters of the part of the network whose names begin with `scope`, in order."""
         return [folded[scope + name] for name in self.parameter_names(folded)]
+
+    def device(self, device: Any) -> Any:
+        """The device that compiles and runs it, where a JAX device was chosen."""
+        if self.one_core and device.platform == "cpu":
+            return _one_core_device() or device
+        return device
 
 
 def compile_program(program: Program, folded: dict[str, np.ndarray], device: Any) -> Any:
@@ -80,6 +89,7 @@ def compile_program(program: Program, folded: dict[str, np.ndarray], device: Any
     """
     import jax
 
+    device = program.device(device)
     names, apply = program.parameter_names(folded), program.function()
 
     def function(parameters, *inputs):
@@ -99,6 +109,15 @@ def compile_program(program: Program, folded: dict[str, np.ndarray], device: Any
         if program.precision == BFLOAT16:
             options = _BFLOAT16_OPTIONS
     return lowered.compile(compiler_options=options)
+
+
+@cache
+def _one_core_device() -> Any:
+    with suppress(Exception):  # jaxlib's inner interface promises nothing; slower without
+        from litemedsam_jax.engine.one_core_client import one_core_client
+
+        return one_core_client().local_devices()[0]
+    return None
 
 
 def _strip_source_locations(lowered: Any) -> None:

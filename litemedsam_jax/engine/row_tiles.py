@@ -1,6 +1,7 @@
 """Row tiles: a layer's output computed some rows at a time, so that activations fit the cache."""
 
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 
@@ -42,6 +43,29 @@ class RowTiles:
         return [min(start, last) for start in range(0, self.padded_rows, self.rows)]
 
     @property
+    def whole_output(self) -> "RowTiles":
+        """The output as one tile of what follows."""
+        size, channels = self.output_size, self.output_channels
+        return RowTiles(
+            input_size=size,
+            input_channels=channels,
+            output_size=size,
+            output_channels=channels,
+            rows=size,
+            padded_rows=size,
+        )
+
+    def kept(self, start: int) -> range:
+        """The rows of the output that are taken from the tile at `start`: each from one tile."""
+        following = [other for other in self.starts if other > start]
+        return range(start, min([start + self.rows, self.output_size, *following]))
+
+    def seen(self, start: int) -> range:
+        """The rows of the input that the tile at `start` depends on."""
+        first = self.stride * start - self.halo
+        return range(max(first, 0), min(first + self.input_rows, self.input_size))
+
+    @property
     def rows_below(self) -> int:
         """Rows beyond the input's lower edge that the last tile takes along."""
         end = self.starts[-1] * self.stride - self.halo + self.input_rows
@@ -59,7 +83,10 @@ class RowTiles:
 
 
 class PaddedGrid:
-    """A layer's input, with rows of zeros above and below where its tiles exceed it."""
+    """A layer's input, with rows of zeros above and below where its tiles exceed it.
+
+    Threads may write different rows at once.
+    """
 
     def __init__(self, tiles: RowTiles):
         self.size, self.above = tiles.input_size, tiles.halo
@@ -68,17 +95,18 @@ class PaddedGrid:
         self._inside = np.zeros((1, rows), np.float32)
         self._inside[:, self.above : self.above + self.size] = 1
         self._values: np.ndarray | None = None
+        self._lock = Lock()
 
     def write(self, start: int, rows: np.ndarray) -> None:
-        """Puts rows (1, R, S, C) at row `start` of the grid; those beyond its end are dropped."""
-        if rows.shape == self._shape:
-            self._values = rows  # the whole, without a copy
-            return
-        if self._values is None:
-            self._values = _aligned(self._shape)
-            self._values[:, : self.above] = self._values[:, self.above + self.size :] = 0
-        count = min(rows.shape[1], self.size - start)
-        self._values[:, self.above + start :][:, :count] = rows[:, :count]
+        """Puts rows (1, R, S, C) at row `start` of the grid."""
+        with self._lock:
+            if rows.shape == self._shape:
+                self._values = rows  # the whole, without a copy
+                return
+            if self._values is None:  # only now, for a network has many grids
+                self._values = _aligned(self._shape)
+                self._values[:, : self.above] = self._values[:, self.above + self.size :] = 0
+        self._values[:, self.above + start :][:, : rows.shape[1]] = rows
 
     def tile(self, tiles: RowTiles, start: int) -> tuple[np.ndarray, np.ndarray]:
         """What a layer takes to yield its rows from `start` on.

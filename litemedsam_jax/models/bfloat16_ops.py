@@ -69,9 +69,9 @@ def _in_parts(rows: Array) -> Array:
 
 
 def convolution_3x3(x: Array, kernel: Array) -> Array:
-    """x (1, H, W, C) with zeros around, convolved with a bfloat16 kernel (3, 3, C, O)."""
-    _, height, width, _ = x.shape
-    x = jnp.pad(x.astype(DTYPE), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    """x (1, H + 2, W, C), zeros at its sides, convolved with a bfloat16 kernel (3, 3, C, O)."""
+    height, width = x.shape[1] - 2, x.shape[2]
+    x = jnp.pad(x.astype(DTYPE), ((0, 0), (0, 0), (1, 1), (0, 0)))
     columns = jnp.concatenate([x[:, :, j : j + width] for j in range(3)], axis=-1)
     columns = lax.optimization_barrier(columns)  # (1, H + 2, W, 3·C)
     kernel = kernel.reshape(3, -1, kernel.shape[-1])

@@ -131,16 +131,18 @@ def block(params: Params, x: Array, heads: int, window: int, subtract_max: bool 
     return jnp.concatenate(parts, axis=1)
 
 
-def neck(params: Params, x: Array) -> Array:
-    """SAM's neck, of whole images: 1x1, LayerNorm, 3x3, LayerNorm."""
+def neck(params: Params, x: Array, inside: Array) -> Array:
+    """SAM's neck: (1, R + 2, W, C) -> (1, R, W, C'): 1x1, LayerNorm, 3x3, LayerNorm."""
     x = _product(x, params["neck_0"]["kernel"][0, 0])
     x = _affine(params["neck_1"], normalise_rows(x, _NECK_EPSILON))
+    x = jnp.where((inside > 0)[:, :, None, None], x, 0)  # where the convolution is to see zeros
     numbers = ("NHWC", "HWIO", "NHWC")
     kernel = params["neck_2"]["kernel"]
     if bfloat16_ops.is_low(kernel):
         x = bfloat16_ops.convolution_3x3(x, kernel)
         return _affine(params["neck_3"], normalise_rows(x, _NECK_EPSILON))
-    x = lax.conv_general_dilated(x, kernel, (1, 1), [(1, 1)] * 2, dimension_numbers=numbers)
+    padding = [(0, 0), (1, 1)]
+    x = lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=numbers)
     return _affine(params["neck_3"], normalise_rows(x, _NECK_EPSILON))
 
 
@@ -154,7 +156,7 @@ def encode(params: Params, config: TinyViTConfig, image: Array) -> Array:
             x = block(layers[f"blocks_{number}"], x, stage.heads, stage.window)
         if stage.downsample_stride is not None:
             x = merge(layers["downsample"], *_around(x, 1, 1), stage.downsample_stride)
-    return neck(params, x)
+    return neck(params, *_around(x, 1, 1))
 
 
 def _around(x: Array, above: int, below: int) -> tuple[Array, Array]:

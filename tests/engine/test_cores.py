@@ -1,6 +1,8 @@
 """Cores are counted by affinity, cgroup and --threads, whichever grants least."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -45,17 +47,39 @@ def test_a_limit_bounds_too_and_reaches_processes_started_from_here(sixteen, tmp
 
 
 @pytest.mark.parametrize(
-    ("count", "tiles", "slices"), [(1, 1, 0), (2, 1, 0), (4, 4, 2), (8, 4, 4), (64, 4, 8)]
+    ("count", "lanes", "slices"),
+    [(1, 1, 0), (2, 2, 1), (3, 3, 1), (4, 4, 2), (8, 8, 4), (64, 8, 8)],
 )
-def test_what_is_done_at_once_grows_with_the_cores(count, tiles, slices, monkeypatch):
+def test_what_is_done_at_once_grows_with_the_cores(count, lanes, slices, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
     monkeypatch.setenv(cores.THREADS, str(count))
-    assert (cores.tiles_at_once(), cores.slices_ahead()) == (tiles, slices)
+    assert (cores.lanes(), cores.slices_ahead()) == (lanes, slices)
 
 
-def test_tiles_side_by_side_give_the_same(filled, folder, variables, monkeypatch):
+def test_a_client_of_one_thread_leaves_the_count_as_it_was(sixteen, tmp_path):
+    counts = []
+    with cores.one_thread():
+        assert os.environ["PJRT_NPROC"] == "1"
+        other = Thread(target=lambda: counts.append(cores.available(tmp_path)))
+        other.start()
+        other.join(0.2)
+    other.join()
+    assert counts == [16]  # a thread that asks meanwhile waits
+
+
+def test_any_number_of_lanes_gives_the_same(filled, folder, variables, sixteen, monkeypatch):
+    monkeypatch.setenv(cores.THREADS, "1")
     alone = tiny_engine(variables, folder).encode(IMAGE)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    monkeypatch.setenv(cores.THREADS, "8")
-    for _ in range(3):
+    for count in ("2", "3", "8"):
+        monkeypatch.setenv(cores.THREADS, count)
         np.testing.assert_array_equal(tiny_engine(variables, folder).encode(IMAGE), alone)
+
+
+def test_images_may_share_lanes(filled, folder, variables, sixteen, monkeypatch):
+    monkeypatch.setenv(cores.THREADS, "2")
+    engine = tiny_engine(variables, folder)
+    images = [IMAGE, 1 - IMAGE, IMAGE / 2, IMAGE**2]
+    expected = [engine.encode(image) for image in images]
+    with ThreadPoolExecutor(4) as pool:
+        for embedding, alone in zip(pool.map(engine.encode, images), expected, strict=True):
+            np.testing.assert_array_equal(embedding, alone)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from litemedsam_jax.config import lite_medsam
-from litemedsam_jax.engine import encoder_plan
+from litemedsam_jax.engine import encoder_plan, tiled_encoder
 from litemedsam_jax.engine.attention_bounds import SAFE, attention_bounds
 from litemedsam_jax.engine.compiler import Compiler
 from litemedsam_jax.engine.encoder_plan import TileSizes
@@ -62,7 +62,7 @@ def in_tiles(variables, image, sizes: TileSizes) -> np.ndarray:
         arguments = programs[name].arguments(folded, scope)
         return np.asarray(compiled[name](arguments, tile, inside)[0])
 
-    return encoder_plan.encode(run, layers, image)
+    return tiled_encoder.encode(run, layers, image)
 
 
 def embedding(variables, image, folder) -> np.ndarray:
@@ -131,7 +131,7 @@ def test_the_published_weights_subtract_the_maximum_in_one_stage_alone(published
     folded = fold(published_weights.variables)
     layers = encoder_plan.plan(lite_medsam().image_encoder, encoder_plan.large_logits(folded))
     names = {layer.program.name for layer in layers if layer.program.attends}
-    assert names == {"encode_attend_1", "encode_block_2", "encode_attend_3_max_subtracted"}
+    assert names == {"encode_attend_1", "encode_attend_2", "encode_attend_3_max_subtracted"}
 
 
 def test_weights_of_large_logits_subtract_the_maximum_and_stay_finite(variables, image, tmp_path):

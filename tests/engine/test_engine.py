@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from litemedsam_jax.engine import processor, program_store
+from litemedsam_jax.engine import cores, processor, program_store
 from litemedsam_jax.engine.executables import RUNTIMES
 from litemedsam_jax.engine.stored_executable import StoredExecutable
 from litemedsam_jax.weights import safetensors_file
@@ -231,7 +231,7 @@ def test_ten_models_take_the_memory_of_one(weights_file):
     )  # fmt: skip
     grown, threads = done.stdout.split()
     assert float(grown) < 300  # MiB over eight models; each held 95 to 180, threads differ by 100
-    assert int(threads) == 1
+    assert int(threads) <= 1 + cores.lanes()
 
 
 @pytest.mark.skipif(
