@@ -16,6 +16,7 @@ THREADS = "PJRT_NPROC"  # XLA's own name; processes started from here have it to
 _CGROUP = Path("/sys/fs/cgroup")
 
 _MOST_LANES, _MOST_SLICES = 8, 8
+_MANY = 4  # on fewer cores, lanes are busy with one slice, and a second takes 200 MB
 _environment = RLock()
 
 
@@ -81,4 +82,4 @@ def lanes() -> int:
 def slices_ahead() -> int:
     """Slices of a volume that are encoded while the one before is decoded."""
     count = available()
-    return min(max(count // 2, 1), _MOST_SLICES) if count > 1 else 0
+    return min(count // 2, _MOST_SLICES) if count >= _MANY else 0
