@@ -84,8 +84,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=argument_types.postprocess,
         default=(),
         metavar="STEPS",
-        help="clean the masks by steps joined by commas: fill-holes, largest-part, min-ml=ML (drop "
-        "smaller parts), smooth (default: none)",
+        help="clean the masks by steps joined by commas: fill-holes, hull (of each slice), "
+        "largest-part, min-ml=ML (drop smaller parts), smooth (default: none)",
     )
     add(
         "--measure",

@@ -193,7 +193,7 @@ class Engine:
             executable = self._bound.get(key) or self._bind(key, stored)
             try:
                 outputs = executable(*inputs)
-            except Exception as error:  # jaxlib's inner interface promises nothing
+            except Exception as error:  # jaxlib's internal API may raise any kind
                 if key in self._proven:
                     raise
                 self._reject(key, stored, executable, error)

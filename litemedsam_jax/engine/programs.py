@@ -113,7 +113,7 @@ def compile_program(program: Program, folded: dict[str, np.ndarray], device: Any
 
 @cache
 def _one_core_device() -> Any:
-    with suppress(Exception):  # jaxlib's inner interface promises nothing; slower without
+    with suppress(Exception):  # jaxlib's internal API may lack it: slower without
         from litemedsam_jax.engine.one_core_client import one_core_client
 
         return one_core_client().local_devices()[0]
