@@ -138,7 +138,8 @@ def test_folded_neck(given, random_oracle, folded_variables):
     (x,) = given["neck"]
     expected = nhwc(exact(random_oracle.image_encoder.neck, x))
     params = part(folded_variables, "image_encoder")["params"]
-    assert relative_error(tiny_vit_inference.neck(params, nhwc(x)), expected) < BLOCK
+    result = tiny_vit_inference.neck(params, *_around(nhwc(x), 1, 1))
+    assert relative_error(result, expected) < BLOCK
 
 
 def test_folded_gelu_is_exact():
