@@ -67,10 +67,14 @@ def main() -> None:
         _append(args.results, COLUMNS)
     model = LiteMedSAM.from_pretrained(device="cpu")
     model.engine = CachingEngine(model.engine)  # type: ignore[assignment]
-    for path in sorted((args.cases / "imgs").glob("*.npz")):
-        if args.only not in path.stem:
-            continue
+    for path in case_files(args.cases, args.only):
         _measure(model, path, sources.get(path.stem, path.stem), done, args.results)
+
+
+def case_files(cases: Path, only: str, prefix: str = "") -> list[Path]:
+    """The images of a collection whose names hold a text."""
+    files = sorted((cases / "imgs").glob(f"{prefix}*.npz"))
+    return [path for path in files if only in path.stem]
 
 
 def _sources(table: Path | None) -> dict[str, str]:

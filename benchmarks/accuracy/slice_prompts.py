@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.accuracy.measure import _sources
+from benchmarks.accuracy.measure import _sources, case_files
 from benchmarks.accuracy.report import interval
 from litemedsam_jax.imaging.slice_prompt import SliceBox, SlicePrompt
 from litemedsam_jax.inference.encoded_image import EncodedVolume
@@ -164,9 +164,7 @@ def run(model: LiteMedSAM, args: argparse.Namespace) -> None:
         writer = csv.writer(out, lineterminator="\n")
         if not done:
             writer.writerow(COLUMNS)
-        for path in sorted((args.cases / "imgs").glob("3D*.npz")):
-            if args.only not in path.stem:
-                continue
+        for path in case_files(args.cases, args.only, "3D"):
             for row in measure(model, path, sources.get(path.stem, path.stem), args.most, done):
                 writer.writerow(row)
                 out.flush()

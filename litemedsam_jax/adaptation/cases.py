@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from litemedsam_jax.evaluation.metrics import score_case
 from litemedsam_jax.imaging import file_kinds, zoom_windows
 from litemedsam_jax.imaging.box_source import find_boxes, without_boxes
 from litemedsam_jax.imaging.boxes import boxes_of_labels
@@ -45,6 +46,11 @@ class LabelledCase:
     def is_volume(self) -> bool:
         """Whether it has slices."""
         return self.gts.ndim == 3
+
+    def dsc(self, segs: np.ndarray) -> float:
+        """Mean DSC of masks, labelled as the truth."""
+        scores = score_case(self.gts, segs, self.spacing, corrected=True, nsd=False)
+        return float(scores.dsc)
 
 
 def read_cases(images: Path, labels: Path, skip_unlabelled: bool = False) -> list[LabelledCase]:

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from litemedsam_jax.adaptation.cases import LabelledCase
-from litemedsam_jax.evaluation.metrics import score_case
 from litemedsam_jax.imaging.boxes import boxes_of_labels
 from litemedsam_jax.imaging.labels import rename_labels
 from litemedsam_jax.imaging.slice_prompt import SliceBox, SlicePrompt
@@ -68,8 +67,7 @@ def dsc_of_cases(
     scores = {}
     for case in cases:
         segs = rename_labels(_segment(model, case, strategy), case.labels)
-        score = score_case(case.gts, segs, case.spacing, corrected=True, nsd=False)
-        scores[case.name] = float(score.dsc)
+        scores[case.name] = case.dsc(segs)
         if on_case is not None:
             on_case(case, segs)
     return scores

@@ -237,7 +237,7 @@ def _read(path: Path, key: str) -> _LabelFile:
         placed = labels.ndim == 3 and {"origin", "direction"} <= arrays.keys()
         grid = geometry_of(arrays, labels.shape) if placed else None
         return _LabelFile(labels, arrays.get("spacing"), grid)
-    if kind == "picture":
+    if kind == "image_2d":
         from litemedsam_jax.imaging import label_images
 
         notes: list[str] = []

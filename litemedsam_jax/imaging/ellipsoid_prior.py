@@ -37,6 +37,13 @@ def section(box: np.ndarray, distance: float) -> np.ndarray:
     return np.concatenate([centre - half + 0.5, centre + half - 0.5])
 
 
+def from_centre(span: slice, start: float, stop: float) -> np.ndarray:
+    """Distances of a span's pixels from the middle of start to stop, 1 at both; float32."""
+    pixels = np.arange(span.start, span.stop) + 0.5
+    middle, half = (start + stop) / 2, (stop - start) / 2
+    return ((pixels - middle) / half).astype(np.float32)
+
+
 def prior(rows: np.ndarray, columns: np.ndarray, distance: float) -> np.ndarray:
     """1 at the ellipsoid's centre, 0 on its surface, negative outside; (len(rows), len(columns)).
 

@@ -22,7 +22,7 @@ def stem_of(path: str | Path) -> str:
 
 
 def kind_of(path: str | Path) -> str | None:
-    """`npz`, `volume`, `picture` or `dicom` (a file, or a folder with a series); None: unknown."""
+    """`npz`, `volume`, `image_2d` or `dicom` (a file, or a folder with a series); None: unknown."""
     path = Path(path)
     suffix = suffix_of(path)
     if path.is_dir():
@@ -30,7 +30,7 @@ def kind_of(path: str | Path) -> str | None:
     if suffix in VOLUME_SUFFIXES:
         return "volume"
     if suffix in PICTURE_SUFFIXES:
-        return "picture"
+        return "image_2d"
     if suffix == ".npz":
         return "npz"
     return "dicom" if suffix == ".dcm" or looks_like_dicom(path) else None

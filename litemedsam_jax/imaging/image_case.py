@@ -105,12 +105,12 @@ def read_image_case(path: str | Path, options: FileOptions | None) -> ImageCase:
 def _read(path: Path, options: FileOptions) -> ImageCase:
     kind = file_kinds.kind_of(path)
     name = file_kinds.stem_of(path)
-    if kind not in ("picture", "volume", "dicom"):
+    if kind not in ("image_2d", "volume", "dicom"):
         raise ValueError(
             f"{path}: is no image file; expected one of {', '.join(file_kinds.SUFFIXES)}"
         )
     source = box_source.find_boxes(path, options.boxes)
-    return (_read_2d if kind == "picture" else _read_volume)(path, name, source, options)
+    return (_read_2d if kind == "image_2d" else _read_volume)(path, name, source, options)
 
 
 def _read_2d(path: Path, name: str, source: Path, options: FileOptions) -> ImageCase:
@@ -209,7 +209,7 @@ def _label_maps(
 
         notes: list[str] = []
         return [label_images.read_mask(source, notes=notes)], notes
-    if file_kinds.kind_of(source) == "picture":
+    if file_kinds.kind_of(source) == "image_2d":
         return _label_image_of_slice(source, geometry)
     from litemedsam_jax.imaging import volumes
     from litemedsam_jax.imaging.labels import outside_message, voxels_outside

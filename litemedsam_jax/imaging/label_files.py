@@ -12,12 +12,12 @@ from litemedsam_jax.imaging.labels import rename_labels
 
 
 def output_name(path: str | Path) -> str:
-    """What an input's labels are called: its own name and kind; PNG for pictures, NIfTI for DICOM.
+    """What an input's labels are called: its own name and kind; PNG for 2D images, NIfTI for DICOM.
 
     Formats of two files (.mhd, .nhdr) become their one-file kin.
     """
     kind, suffix = file_kinds.kind_of(path), file_kinds.suffix_of(path)
-    if kind == "picture":
+    if kind == "image_2d":
         return f"{file_kinds.stem_of(path)}.png"
     one_file = {".nhdr": ".nrrd", ".mhd": ".mha", ".dcm": ".nii.gz", "": ".nii.gz"}
     one_file |= {".hdr": ".nii.gz", ".img": ".nii.gz"}

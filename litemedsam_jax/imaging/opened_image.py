@@ -28,7 +28,7 @@ class OpenedImage:
 
     Attributes:
         path: The file, or the folder of a DICOM series.
-        kind: `npz`, `picture`, `volume` or `dicom`.
+        kind: `npz`, `image_2d`, `volume` or `dicom`.
         values: (D, H, W) or (D, H, W, 3); a 2D image is one slice.
         flat: Whether it is a 2D image.
         geometry: The grid onto which labels are written; None for 2D images and npz.
@@ -81,7 +81,7 @@ def import_readers(paths: Sequence[Path]) -> None:
     kinds = {file_kinds.kind_of(path) for path in paths}
     nifti_there = any(file_kinds.suffix_of(path) in file_kinds.NIFTI_SUFFIXES for path in paths)
     with suppress(ImportError):
-        if "picture" in kinds:
+        if "image_2d" in kinds:
             from litemedsam_jax.imaging import images_2d  # noqa: F401
         if kinds & {"volume", "dicom"}:
             from litemedsam_jax.imaging import volumes  # noqa: F401
@@ -100,7 +100,7 @@ def open_image(path: Path) -> OpenedImage:
     kind = file_kinds.kind_of(path)
     if kind == "npz":
         return _open_npz(path)
-    if kind == "picture":
+    if kind == "image_2d":
         from litemedsam_jax.imaging import images_2d
 
         notes: list[str] = []
@@ -130,7 +130,7 @@ def labels_beside(path: Path, folder: Path) -> Path | None:
         return None
     if file_kinds.stem_of(boxes_file) == file_kinds.stem_of(path):
         return None  # two images of one name, in two formats
-    return boxes_file if file_kinds.kind_of(boxes_file) in ("picture", "volume") else None
+    return boxes_file if file_kinds.kind_of(boxes_file) in ("image_2d", "volume") else None
 
 
 def read_labels_for(image: OpenedImage, path: Path) -> np.ndarray:

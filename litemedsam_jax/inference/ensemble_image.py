@@ -115,9 +115,10 @@ def _shaped(scores: Scores, box: np.ndarray, image: np.ndarray, strategy: Ensemb
         counted_from(rows, scores.rows), counted_from(columns, scores.columns)
     ]  # a view
     if strategy.prior:
-        within += np.float32(PRIOR_WEIGHT) * ellipsoid_prior.prior(
-            _from_middle(rows), _from_middle(columns), 0.0
+        down, across = (
+            ellipsoid_prior.from_centre(span, span.start, span.stop) for span in (rows, columns)
         )
+        within += np.float32(PRIOR_WEIGHT) * ellipsoid_prior.prior(down, across, 0.0)
     if strategy.intensity:
         pixels = image[rows, columns]
         intensity = ObjectIntensity(pixels.min(), pixels.max())
@@ -125,12 +126,6 @@ def _shaped(scores: Scores, box: np.ndarray, image: np.ndarray, strategy: Ensemb
     if strategy.extent:
         within += _raise(within)
     return scores._replace(values=values)
-
-
-def _from_middle(span: slice) -> np.ndarray:
-    """Distances of a span's pixels from its middle, 1 at its ends."""
-    size = span.stop - span.start
-    return ((2 * np.arange(size) + 1 - size) / size).astype(np.float32)
 
 
 def _raise(logits: np.ndarray) -> np.float32:

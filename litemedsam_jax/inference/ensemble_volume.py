@@ -143,7 +143,10 @@ def _scores(fused: np.ndarray, one: _Object, z: int, strategy: Ensemble, frame: 
     rows, columns = inside if strategy.clip else everywhere
     scores = logits_at(fused, frame, rows, columns)
     if strategy.prior:
-        down, across = (_from_centre(*pair) for pair in zip((rows, columns), inside, strict=True))
+        down, across = (
+            ellipsoid_prior.from_centre(span, side.start, side.stop)
+            for span, side in zip((rows, columns), inside, strict=True)
+        )
         distance = one.distances[z - one.span.first]
         scores += np.float32(PRIOR_WEIGHT) * ellipsoid_prior.prior(down, across, distance)
     if one.intensity is not None:
@@ -152,10 +155,3 @@ def _scores(fused: np.ndarray, one: _Object, z: int, strategy: Ensemble, frame: 
         within = scores[counted_from(inside[0], rows), counted_from(inside[1], columns)]
         within += np.float32(INTENSITY_WEIGHT) * one.intensity.log_ratio(pixels, within)
     return Scores(rows, columns, scores)
-
-
-def _from_centre(span: slice, inside: slice) -> np.ndarray:
-    """Distances of the pixels of a span from the middle of the box's, 1 at its edges."""
-    pixels = np.arange(span.start, span.stop) + 0.5
-    middle, half = (inside.start + inside.stop) / 2, (inside.stop - inside.start) / 2
-    return ((pixels - middle) / half).astype(np.float32)

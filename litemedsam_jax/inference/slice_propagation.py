@@ -86,7 +86,7 @@ def propagate(
         logits, iou = decode(encoded[index], drawn[index], 0.0, None)
         start = Step.of(index, logits, iou)
         scores = scores_of(start.fused, drawn[index], 0.0, encoded.frame)
-        yield masks.final(start, scores)
+        yield masks.mask(start, scores)
         for direction in (1, -1):
             sides.append(side_of(encoded, drawn, start, logits, direction, first, last))
     while sides:
@@ -95,11 +95,11 @@ def propagate(
             step = None if stopped else side.advance(encoded)
             if step is not None and (previews or side.known):
                 scores = side.scores(step, encoded.frame)
-                yield masks.final(step, scores) if side.known else masks.preview(step, scores)
+                yield masks.mask(step, scores, final=side.known)
             if side.done or stopped:
                 sides.remove(side)
                 for late in side.found():
-                    yield masks.final(late, side.scores(late, encoded.frame))
+                    yield masks.mask(late, side.scores(late, encoded.frame))
 
 
 def _along(one: SliceBox, axis: str) -> bool:
@@ -142,15 +142,8 @@ class _Masks:
         self._slices, self._axis, self._removed = encoded.slices, axis, removed
         self._intensity: ObjectIntensity | None = None
 
-    def final(self, step: Step, scores: Scores) -> SliceMask:
-        """The mask of a slice, the intensities of which are learned from."""
-        return self._mask(step, scores, final=True)
-
-    def preview(self, step: Step, scores: Scores) -> SliceMask:
-        """The mask of a slice that may turn out to lie beyond the object's end."""
-        return self._mask(step, scores, final=False)
-
-    def _mask(self, step: Step, scores: Scores, final: bool) -> SliceMask:
+    def mask(self, step: Step, scores: Scores, final: bool = True) -> SliceMask:
+        """The mask of a slice, which is learned from unless it is a preview."""
         pixels = self._slices[step.index][scores.rows, scores.columns]
         if self._intensity is None:
             self._intensity = ObjectIntensity(pixels.min(), pixels.max())

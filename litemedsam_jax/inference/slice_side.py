@@ -208,14 +208,8 @@ def scores_of(fused: np.ndarray, box: np.ndarray, distance: float, frame: Frame)
     high = np.ceil(box[2:] + beyond).astype(int) + 1
     rows = slice(int(low[1]), min(int(high[1]), frame.height))
     columns = slice(int(low[0]), min(int(high[0]), frame.width))
-    down, across = _from_centre(rows, box[[1, 3]]), _from_centre(columns, box[[0, 2]])
+    down = ellipsoid_prior.from_centre(rows, box[1], box[3] + 1)
+    across = ellipsoid_prior.from_centre(columns, box[0], box[2] + 1)
     prior = ellipsoid_prior.prior(down, across, distance)
     values = logits_at(fused, frame, rows, columns) + np.float32(PRIOR_WEIGHT) * prior
     return Scores(rows, columns, values)
-
-
-def _from_centre(span: slice, ends: np.ndarray) -> np.ndarray:
-    """Distances of the pixels of a span from the middle of the box, 1 at its edges."""
-    pixels = np.arange(span.start, span.stop) + 0.5
-    middle, half = (ends[0] + ends[1] + 1) / 2, (ends[1] - ends[0] + 1) / 2
-    return ((pixels - middle) / half).astype(np.float32)

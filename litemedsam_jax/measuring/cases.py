@@ -96,7 +96,7 @@ def measure_case(mask: Path, image: Path | None) -> MeasuredCase:
 
 
 def _without_image(name: str, mask: Path) -> MeasuredCase:
-    if file_kinds.kind_of(mask) in ("npz", "picture"):
+    if file_kinds.kind_of(mask) in ("npz", "image_2d"):
         raise CaseError("its image is needed for the spacing; give it by --images", mask)
     from litemedsam_jax.imaging import volumes
 

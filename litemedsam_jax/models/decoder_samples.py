@@ -15,7 +15,7 @@ from jax import lax
 
 from litemedsam_jax.models.cpu_ops import gelu, gelu_and_slope, over_rows
 from litemedsam_jax.models.layers import Array
-from litemedsam_jax.models.normalisation import row_means
+from litemedsam_jax.models.normalisation import by_normalised_rows, normalise_rows, normalised_rows
 
 _EPSILON, _UPSCALING_EPSILON = 1e-5, 1e-6  # of LayerNorm
 
@@ -149,18 +149,6 @@ def attend_to_tokens(
     return _update_forward(image, offset, positions, columns, biases, values, parameters)[0]
 
 
-def _normalised(x: Array, epsilon: float) -> tuple[Array, Array]:
-    """x (N, C) normalised, and by what it was multiplied, (N, 1)."""
-    centred = x - row_means(x)
-    inverse = lax.rsqrt(row_means(jnp.square(centred)) + epsilon)
-    return centred * inverse, inverse
-
-
-def _by_normalised(slope: Array, normal: Array, inverse: Array) -> Array:
-    """The gradient by what `_normalised` was given."""
-    return (slope - row_means(slope) - normal * row_means(slope * normal)) * inverse
-
-
 def _token_weights(located: Array, columns: Array, biases: Array) -> Array:
     """(L, T, h), a softmax over T."""
     flat = columns.reshape(-1, columns.shape[-1])
@@ -175,7 +163,7 @@ def _update_forward(image, offset, positions, columns, biases, values, parameter
         x = _tokens(x, offset)
         weights = _token_weights(x + positions, columns, biases).reshape(len(x), -1)
         mixed = weights @ values.reshape(weights.shape[-1], -1) + output_bias
-        return None, _normalised(x + mixed, _EPSILON)[0] * scale + shift
+        return None, normalise_rows(x + mixed, _EPSILON) * scale + shift
 
     _, result = _each(sample, None, image, columns, biases, values)
     return result, (image, offset, positions, columns, biases, values, parameters)
@@ -192,8 +180,8 @@ def _update_backward(saved, gradient):
         rows = values.reshape(flat.shape)
         weights = _token_weights(located, columns, biases)
         narrow = weights.reshape(len(x), -1)
-        normal, inverse = _normalised(x + (narrow @ rows + output_bias), _EPSILON)
-        by_sum = lax.optimization_barrier(_by_normalised(slope * scale, normal, inverse))
+        normal, inverse = normalised_rows(x + (narrow @ rows + output_bias), _EPSILON)
+        by_sum = lax.optimization_barrier(by_normalised_rows(slope * scale, normal, inverse))
         by_weights = _times_transposed(by_sum, rows).reshape(weights.shape)
         by_logits = weights * (by_weights - (weights * by_weights).sum(-2, keepdims=True))
         by_narrow = by_logits.reshape(narrow.shape)
@@ -237,7 +225,9 @@ def upscaled_logits(image: Array, weights: Array, parameters: tuple[Array, ...])
 def _upscaled(x: Array, parameters: tuple[Array, ...]) -> tuple[Array, ...]:
     """Normalised values, their factors, the first GELU's input and output, the second's input."""
     kernel, bias, scale, shift, kernel2, bias2 = parameters
-    normal, inverse = _normalised((x @ kernel).reshape(-1, len(bias)) + bias, _UPSCALING_EPSILON)
+    normal, inverse = normalised_rows(
+        (x @ kernel).reshape(-1, len(bias)) + bias, _UPSCALING_EPSILON
+    )
     hidden = normal * scale + shift
     active = gelu(hidden)
     return normal, inverse, hidden, active, (active @ kernel2).reshape(-1, len(bias2)) + bias2
@@ -263,7 +253,7 @@ def _upscale_backward(saved, gradient):
         by_last = alone(slope * w * pixel_slope)
         wide = by_last.reshape(len(active), -1)
         by_hidden = alone(_times_transposed(wide, kernel2) * gelu_and_slope(hidden)[1])
-        by_first = alone(_by_normalised(by_hidden * scale, normal, inverse))
+        by_first = alone(by_normalised_rows(by_hidden * scale, normal, inverse))
         whole = by_first.reshape(len(x), -1)
         totals = _plus(
             totals,

@@ -66,8 +66,19 @@ def layer_norm(x: Array, scale: Array, bias: Array, epsilon: float) -> Array:
 
 def normalise_rows(x: Array, epsilon: float) -> Array:
     """x (..., C) with mean 0 and variance 1 over its last axis, by sums that CPUs vectorise."""
-    centred = x - row_means(x)
-    return centred * lax.rsqrt(row_means(jnp.square(centred)) + epsilon)
+    return normalised_rows(x, epsilon)[0]
+
+
+def normalised_rows(x: Array, epsilon: float) -> tuple[Array, Array]:
+    """The same, and by what x was multiplied, (..., 1)."""
+    centred = x - _row_means(x)
+    inverse = lax.rsqrt(_row_means(jnp.square(centred)) + epsilon)
+    return centred * inverse, inverse
+
+
+def by_normalised_rows(slope: Array, normal: Array, inverse: Array) -> Array:
+    """The gradient by what `normalised_rows` was given; slope: that by the first result."""
+    return (slope - _row_means(slope) - normal * _row_means(slope * normal)) * inverse
 
 
 def _plain_layer_norm(x, scale, bias, epsilon):
@@ -82,8 +93,8 @@ _layer_norm = jax.custom_vjp(_plain_layer_norm, nondiff_argnums=(3,))
 
 def _layer_norm_forward(x, scale, bias, epsilon):
     wide = x.astype(jnp.float32)
-    mean = row_means(wide)
-    inverse = lax.rsqrt(row_means(jnp.square(wide - mean)) + epsilon)
+    mean = _row_means(wide)
+    inverse = lax.rsqrt(_row_means(jnp.square(wide - mean)) + epsilon)
     return (wide - mean) * inverse * scale + bias, (x, scale, mean, inverse)
 
 
@@ -92,7 +103,7 @@ def _layer_norm_backward(_, saved, gradient):
     x, gradient = lax.optimization_barrier((x, gradient))
     wide = x.astype(jnp.float32)
     normal, slope = (wide - mean) * inverse, gradient * scale
-    by_x = (slope - row_means(slope) - normal * row_means(slope * normal)) * inverse
+    by_x = by_normalised_rows(slope, normal, inverse)
     by_scale = channel_sums(lambda g, x, m, i: g * (x - m) * i, gradient, wide, mean, inverse)
     return by_x.astype(x.dtype), by_scale, channel_sums(same, gradient)
 
@@ -100,7 +111,7 @@ def _layer_norm_backward(_, saved, gradient):
 _layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
 
 
-def row_means(x: Array) -> Array:
+def _row_means(x: Array) -> Array:
     """Means over the last axis, (..., 1): parts of it are added first, which vectorises."""
     channels, width = x.shape[-1], math.gcd(x.shape[-1], 16)
     parts = [x[..., start : start + width] for start in range(0, channels, width)]

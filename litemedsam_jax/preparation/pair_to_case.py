@@ -91,7 +91,7 @@ def prepare_volume(task: Task, options: PrepareOptions) -> Prepared:
     from litemedsam_jax.imaging import volumes
 
     image_path, mask_path = task.source.image, task.source.masks[0]
-    if file_kinds.kind_of(image_path) == "picture":
+    if file_kinds.kind_of(image_path) == "image_2d":
         raise CaseError("is a 2D image; `litemedsam prepare images` takes it", image_path)
     labels = volumes.read_labels(mask_path)
     volume = volumes.read_volume(image_path)

@@ -165,14 +165,13 @@ def _end_epoch(run: TrainingRun, state: TrainState, progress: Progress) -> dict[
     if run.report is not None:
         run.report.add("epoch", progress.step, values)
         run.report.draw()
-        if not (progress.step or validation or score is not None):
-            return values  # before the first step, unvalidated: nothing to say
         shown = ", ".join(
             f"{name} {value:.4g}"
             for name, value in values.items()
             if "/" not in name and not math.isnan(value)
         )
-        tqdm.write(shown + (" (best so far)" if better else ""))
+        if progress.step or validation or score is not None:  # else there is nothing to say yet
+            tqdm.write(shown + (" (best so far)" if better else ""))
     return values if score is None else {**values, "score": score}
 
 

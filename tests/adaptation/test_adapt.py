@@ -158,9 +158,9 @@ class OneLoses(Scripted):
     """One of nine anchors loses three points with a half, one and a half with a quarter."""
 
     def scores(self, variables, cases, on_case=None):
-        found = super().scores(variables, cases, on_case)
+        scores = super().scores(variables, cases, on_case)
         lost = 0.06 * float(variables["params"]["a"])
-        return {name: dsc - lost * (name == "MR_8") for name, dsc in found.items()}
+        return {name: dsc - lost * (name == "MR_8") for name, dsc in scores.items()}
 
 
 def test_no_case_of_other_kinds_may_lose_two_points(tmp_path):
