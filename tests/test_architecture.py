@@ -56,7 +56,9 @@ ROOMS = {
     "annotation": {"imaging", "measuring"},
     "serving": {"imaging", "drawing", "annotation", "inference"},
     "batch": {"imaging", "drawing", "weights", "engine", "inference"},
-    "training": {"imaging", "drawing", "models", "weights", "preparation", "evaluation"},
+    "training": {
+        "imaging", "drawing", "models", "weights", "engine", "preparation", "evaluation",
+    },
     "adaptation": {
         "imaging", "drawing", "models", "weights", "inference", "preparation", "evaluation",
         "training",

@@ -53,7 +53,7 @@ class ProgramStore:
         self.folder = self.root / _key(config)
         features = processor.features() if features is None else features
         # The best first: compiled on such a host, then for an instruction set that it has.
-        self.levels = [f"native-{_host(features)}", *processor.instruction_sets(features)]
+        self.levels = [f"native-{host(features)}", *processor.instruction_sets(features)]
 
     def read(self, name: str) -> bytes | None:
         """The executable of a program for the best level that has it; None: there is none.
@@ -160,7 +160,13 @@ def _key(config: ModelConfig) -> str:
     return digest.hexdigest()[:16]
 
 
-def _host(features: frozenset[str]) -> str:
+def host(features: frozenset[str] | None = None) -> str:
+    """A digest of the kind of host that executables are compiled for.
+
+    Args:
+        features: the processor's; None: this host's.
+    """
+    features = processor.features() if features is None else features
     traits = [platform.system(), platform.machine(), *sorted(features)]
     if not features:
         traits.append(platform.processor())

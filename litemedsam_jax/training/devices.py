@@ -13,12 +13,18 @@ import jax
 import numpy as np
 
 from litemedsam_jax import process
+from litemedsam_jax.training import compiled_steps
 from litemedsam_jax.training.config import Hosts
 from litemedsam_jax.training.data import Sharding
 
 AXIS = "devices"  # gradients, metrics and BatchNorm's statistics are averaged over it
-# See engine.programs: XLA's YNNPACK fusions make these networks slower on CPUs.
-_CPU_OPTIONS: dict[str, str | bool] = {"xla_cpu_experimental_ynn_fusion_type": ""}
+_COMPILER_OPTIONS: dict[str, dict[str, str | bool]] = {
+    # See engine.programs: XLA's YNNPACK fusions make these networks slower on CPUs.
+    "cpu": {"xla_cpu_experimental_ynn_fusion_type": ""},
+    # Products by cuBLAS alone: trying Triton's beside it takes most of the compiler's time (655
+    # against 196 s of processor time), and steps are as fast without (H100, jax 0.11.2).
+    "gpu": {"xla_gpu_enable_triton_gemm": False},
+}
 
 
 class LaunchError(RuntimeError):
@@ -51,6 +57,7 @@ def launch(hosts: Hosts, device: str | None = None) -> None:
         elif hosts.world_size is None and _managed_cluster():
             jax.distributed.initialize()
         jax.local_devices()
+        compiled_steps.keep()
     except (RuntimeError, ValueError) as error:
         raise LaunchError(f"the devices could not be started: {error}") from error
 
@@ -140,10 +147,10 @@ class DeviceFunction:
         """The XLA program for these shapes; its `memory_analysis()` is the memory plan."""
         key = str(jax.tree.map(np.shape, batch))
         if key not in self._compiled:
-            options = _CPU_OPTIONS if jax.default_backend() == "cpu" else None
             lowered = self._mapped.lower(replicated, batch)
+            options = _COMPILER_OPTIONS.get(jax.default_backend())
             self._compiled[key] = lowered.compile(compiler_options=options)
-            if options:
+            if jax.default_backend() == "cpu":
                 process.release_memory()
         return self._compiled[key]
 
