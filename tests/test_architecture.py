@@ -50,11 +50,11 @@ ROOMS = {
     "measuring": {"imaging", "drawing"},  # what a mask measures: volume, diameters, intensities
     # The network, and what runs it.
     "models": set(),
-    "weights": {"models"},
+    "weights": {"models", "imaging.postprocess"},
     "engine": {"models", "weights"},
     "inference": {"imaging", "models", "weights", "engine"},
     "annotation": {"imaging", "measuring"},
-    "serving": {"imaging", "drawing", "annotation", "inference"},
+    "serving": {"imaging", "drawing", "annotation", "weights", "inference"},
     "batch": {"imaging", "drawing", "weights", "engine", "inference"},
     "training": {
         "imaging", "drawing", "models", "weights", "engine", "preparation", "evaluation",

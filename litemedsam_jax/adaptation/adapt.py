@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from litemedsam_jax.adaptation.anchors import make_anchors
-from litemedsam_jax.adaptation.cases import LabelledCase, catalog_of
+from litemedsam_jax.adaptation.cases import LabelledCase, Score, catalog_of
 from litemedsam_jax.adaptation.cleaning import STEPS, cleaned_scores
 from litemedsam_jax.adaptation.folds import Estimate, estimate, split_folds
 from litemedsam_jax.adaptation.pictures import shown_slice
 from litemedsam_jax.adaptation.prompts import use_boxes
-from litemedsam_jax.adaptation.scoring import CachedEngine, dsc_of_cases, mean
+from litemedsam_jax.adaptation.scoring import CachedEngine, mean, scores_of_cases
 from litemedsam_jax.training import devices, finetune, steps
 from litemedsam_jax.training.anchored_sample import Anchor, AnchoredSample
 from litemedsam_jax.training.config import TrainingConfig
@@ -32,7 +32,7 @@ BLENDS = (1.0, 0.5, 0.25)  # shares of what was learned, the rest is the start's
 FEW = 5
 SLICES_SEEN = 2.0  # times that each slice with an object comes in training, on average
 FEWEST_STEPS, MOST_STEPS, STEPS_OF = 60, 100, 20
-Scores = dict[str, float]  # case -> DSC
+Scores = dict[str, Score]  # by case
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,15 @@ class Adaptation:
         blend: share of what was learned in the result; 0: the start is better.
         variables: nested, of the whole model; the start's where blend is 0.
         estimate: what held-out cases say.
-        blends: share -> mean DSC of the held-out cases, after the estimate's step.
-        anchor_before: DSC of each case that must not become worse; empty: none was given.
+        blends: share -> mean score of the held-out cases, after the estimate's step.
+        anchor_before: score of each case that must not become worse; empty: none was given.
         anchor_after: share -> the same with the result, of each share that was tried.
     """
 
     blend: float
     variables: dict[str, Any]
     estimate: Estimate
-    blends: dict[float, float]
+    blends: dict[float, Score]
     anchor_before: Scores
     anchor_after: dict[float, Scores]
 
@@ -101,8 +101,8 @@ class Adapter:
         self._size = config.model.image_encoder.image_size
         # Case -> share -> the masks (H, W) of one slice, for pictures.
         self.pictured: dict[str, dict[float, np.ndarray]] = {}
-        # Step of --postprocess -> held-out case -> share -> DSC.
-        self.cleaned: dict[str, dict[str, dict[float, float]]] = {step: {} for step in STEPS}
+        # Step of --postprocess -> held-out case -> share -> score.
+        self.cleaned: dict[str, dict[str, dict[float, Score]]] = {step: {} for step in STEPS}
         self._steps: dict[str, devices.DeviceFunction] = {}  # compiled once for all folds
 
     @property
@@ -116,24 +116,24 @@ class Adapter:
         cases: Sequence[LabelledCase],
         on_case: Callable[[LabelledCase, np.ndarray], None] | None = None,
     ) -> Scores:
-        """DSC of cases, segmented with the strategy from the boxes of their labels."""
+        """Scores of cases, segmented with the strategy from the boxes of their labels."""
         start = self._start
         engine = CachedEngine(
             start.encode, start.embeddings, self._decoder, decoder_variables(variables)
         )
-        return dsc_of_cases(engine, cases, self._strategy, on_case)
+        return scores_of_cases(engine, cases, self._strategy, on_case)
 
     def held_out_scores(
         self, cases: Sequence[LabelledCase], folds: int
-    ) -> dict[str, dict[float, float]]:
-        """Case -> share -> DSC with a decoder that learned from other cases.
+    ) -> dict[str, dict[float, Score]]:
+        """Case -> share -> score with a decoder that learned from other cases.
 
         Raises:
             DataError: unusable data.
             Stopped: SIGTERM.
         """
         split = split_folds(cases, folds, self._config.data.seed)
-        scores: dict[str, dict[float, float]] = {case.name: {} for case in cases}
+        scores: dict[str, dict[float, Score]] = {case.name: {} for case in cases}
         began = 0.0
         for number, (training, held) in enumerate(split, start=1):
             names = ", ".join(case.name for case in held)
@@ -143,14 +143,14 @@ class Adapter:
             end = self.learn(training, f"fold_{number}")
             for share in (0.0, *shares_for(len(cases))):
                 variables = blended(self._start.variables, end, share)
-                for name, dsc in self.scores(variables, held, self._keeper(share)).items():
-                    scores[name][share] = dsc
+                for name, score in self.scores(variables, held, self._keeper(share)).items():
+                    scores[name][share] = score
         return {name: scores[name] for name in sorted(scores)}
 
     def _keeper(self, share: float) -> Callable[[LabelledCase, np.ndarray], None]:
         def keep(case: LabelledCase, segs: np.ndarray) -> None:
-            for step, dsc in cleaned_scores(case, segs).items():
-                self.cleaned[step].setdefault(case.name, {})[share] = dsc
+            for step, score in cleaned_scores(case, segs).items():
+                self.cleaned[step].setdefault(case.name, {})[share] = score
             z = shown_slice(case)
             self.pictured.setdefault(case.name, {})[share] = (segs if z is None else segs[z]).copy()
 
@@ -206,7 +206,7 @@ class Adapter:
         for share in (share for share in BLENDS if share <= blend):
             variables = blended(start, end, share)
             after[share] = self.scores(variables, self._anchor_cases)
-            losses = [before[name] - after[share][name] for name in before]
+            losses = [before[name].dsc - after[share][name].dsc for name in before]
             if not losses or (
                 float(np.mean(losses)) <= LARGEST_LOSS and max(losses) <= LARGEST_LOSS_OF_ONE
             ):
@@ -264,7 +264,7 @@ def expectation(adapter: Adapter, cases: Sequence[LabelledCase], folds: int) -> 
     """
     scores = adapter.held_out_scores(cases, folds)
     estimated = estimate(scores, adapter.cleaned)
-    if mean(estimated.after) <= mean(estimated.before):
+    if mean(estimated.after).dsc <= mean(estimated.before).dsc:
         estimated = replace(estimated, blend=0.0, step="")
     scores = adapter.cleaned[estimated.step] if estimated.step else scores
     shares = (0.0, *shares_for(len(cases)))

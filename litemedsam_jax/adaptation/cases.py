@@ -47,10 +47,17 @@ class LabelledCase:
         """Whether it has slices."""
         return self.gts.ndim == 3
 
-    def dsc(self, segs: np.ndarray) -> float:
-        """Mean DSC of masks, labelled as the truth."""
-        scores = score_case(self.gts, segs, self.spacing, corrected=True, nsd=False)
-        return float(scores.dsc)
+    def score(self, segs: np.ndarray) -> "Score":
+        """Of masks, labelled as the truth."""
+        scores = score_case(self.gts, segs, self.spacing, corrected=True)
+        return Score(scores.dsc, scores.nsd)
+
+
+class Score(NamedTuple):
+    """Of a case, means over its labels, from 0 to 1; NSD at 2 mm, in images 2 pixels."""
+
+    dsc: float
+    nsd: float
 
 
 def read_cases(images: Path, labels: Path, skip_unlabelled: bool = False) -> list[LabelledCase]:

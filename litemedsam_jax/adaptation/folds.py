@@ -7,15 +7,17 @@ from typing import TypeVar
 
 import numpy as np
 
-from litemedsam_jax.adaptation.cases import LabelledCase
+from litemedsam_jax.adaptation.cases import LabelledCase, Score
 from litemedsam_jax.adaptation.cleaning import CleanedScores
 from litemedsam_jax.training.catalog import DataError
 
 # Of the mean DSC, less its standard error. With so few cases a smaller gain was as often a loss
 # on the case left out (docs/adapt.md).
 SURE_GAIN = 0.01
-# Scores of one held-out case: share of what was learned -> DSC; 0: the starting weights.
-BlendScores = Mapping[float, float]
+# Of the mean NSD: what gains volume at the price of the surface is not taken.
+LARGEST_NSD_LOSS = 0.01
+# Scores of one held-out case: share of what was learned -> score; 0: the starting weights.
+BlendScores = Mapping[float, Score]
 Key = TypeVar("Key", str, float)
 
 
@@ -25,16 +27,16 @@ class Estimate:
 
     Attributes:
         blend: the share whose gain on all of them is surest; 0: none is sure.
-        before: case -> DSC with the starting weights.
-        after: case -> DSC with step and share chosen so by the other cases, which did not see this
-            one: neither training nor the choice knew the case.
+        before: case -> score with the starting weights.
+        after: case -> score with step and share chosen so by the other cases, which did not see
+            this one: neither training nor the choice knew the case.
         step: of `--postprocess`, whose gain without any learning is surest; "": none is sure. The
             share's gain is what comes on top.
     """
 
     blend: float
-    before: dict[str, float]
-    after: dict[str, float]
+    before: dict[str, Score]
+    after: dict[str, Score]
     step: str = ""
 
 
@@ -90,12 +92,16 @@ def _choice(variants: CleanedScores, names: Sequence[str]) -> tuple[str, float]:
     return step, _best([variants[step][name] for name in names], 0.0)
 
 
-def _best(scores: Sequence[Mapping[Key, float]], start: Key) -> Key:
-    """The choice whose gain over `start` is surest; `start` unless it is `SURE_GAIN` at least."""
+def _best(scores: Sequence[Mapping[Key, Score]], start: Key) -> Key:
+    """The choice whose gain over `start` is surest; `start` unless it is `SURE_GAIN` at least.
+
+    Choices that cost more than `LARGEST_NSD_LOSS` are none.
+    """
     best, surest = start, SURE_GAIN
     for choice in scores[0]:
-        sure = _sure_gain(np.array([one[choice] - one[start] for one in scores]))
-        if choice != start and sure >= surest:
+        gains = np.array([np.subtract(one[choice], one[start]) for one in scores])
+        sure = _sure_gain(gains[:, 0])
+        if choice != start and sure >= surest and gains[:, 1].mean() >= -LARGEST_NSD_LOSS:
             best, surest = choice, sure
     return best
 

@@ -1,11 +1,11 @@
 """Scores of cases with a strategy of inference, for a decoder that is being trained."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from litemedsam_jax.adaptation.cases import LabelledCase
+from litemedsam_jax.adaptation.cases import LabelledCase, Score
 from litemedsam_jax.imaging.boxes import boxes_of_labels
 from litemedsam_jax.imaging.labels import rename_labels
 from litemedsam_jax.imaging.slice_prompt import SliceBox, SlicePrompt
@@ -46,12 +46,12 @@ class CachedEngine:
         return self._decoder(self._variables, embedding, boxes)
 
 
-def dsc_of_cases(
+def scores_of_cases(
     engine: Any,
     cases: Sequence[LabelledCase],
     strategy: str,
     on_case: Callable[[LabelledCase, np.ndarray], None] | None = None,
-) -> dict[str, float]:
+) -> dict[str, Score]:
     """Segments cases from the tight boxes of their labels.
 
     Args:
@@ -61,13 +61,13 @@ def dsc_of_cases(
         on_case: called with each case and its masks, labelled as the truth.
 
     Returns:
-        Case -> DSC, the mean over its labels, from 0 to 1.
+        Case -> score.
     """
     model = LiteMedSAM(engine)
     scores = {}
     for case in cases:
         segs = rename_labels(_segment(model, case, strategy), case.labels)
-        scores[case.name] = case.dsc(segs)
+        scores[case.name] = case.score(segs)
         if on_case is not None:
             on_case(case, segs)
     return scores
@@ -95,6 +95,8 @@ def _segment(model: LiteMedSAM, case: LabelledCase, strategy: str) -> np.ndarray
     return model.segment_volume(case.image, case.boxes, strategy)
 
 
-def mean(scores: dict[str, float]) -> float:
+def mean(scores: Mapping[str, Score]) -> Score:
     """The mean over cases; NaN without any."""
-    return float(np.mean(list(scores.values()))) if scores else float("nan")
+    if not scores:
+        return Score(float("nan"), float("nan"))
+    return Score(*np.mean(list(scores.values()), axis=0).tolist())

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from litemedsam_jax.commands import argument_types
-from litemedsam_jax.commands.arguments import os_message, refuse, tell_adaptation
+from litemedsam_jax.commands.arguments import add_postprocess, mask_steps, os_message, refuse
 from litemedsam_jax.commands.listening import check_listening, url
 from litemedsam_jax.weights import default_weights
 
@@ -47,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of masks that are kept, as for `segment`; while a box is dragged it is always "
         "'reference', the quickest (default: %(default)s)",
     )
+    add_postprocess(parser)
     add("--host", default="127.0.0.1", help="an address of this machine; others need --token")
     add("--token", help="what the address must carry; 16 characters or more (default: random)")
     add("--port", type=int, default=0, help="default: any that is free")
@@ -63,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         check_listening(args.host, args.token, "--token", all_addresses=False)
+        mask_steps(args, by_slice=True)
         token = args.token or server.new_token()
         labels = read_label_names(args.labels) if args.labels else []
         workspace = Workspace(args.inputs, args.output, labels, args.read_only)
@@ -75,9 +77,10 @@ def run(args: argparse.Namespace) -> int:
         return refuse("annotate", error)
     keep_memory()
     address = f"{url(args.host, listening.getsockname()[1])}/?token={quote(token)}"
-    tell_adaptation(args.weights)
     print(f"open {address}\nmasks go to {workspace.output}; Ctrl-C ends", flush=True)
     if not args.no_browser:
         threading.Timer(0.3, webbrowser.open, [address]).start()
-    server.serve(workspace, args.weights, args.strategy, token, listening)
+    server.serve(
+        workspace, args.weights, args.strategy, token, listening, postprocess=args.postprocess
+    )
     return 0

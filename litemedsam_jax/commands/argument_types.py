@@ -52,9 +52,11 @@ def strategy(text: str) -> "Strategy":
 
 
 def postprocess(text: str) -> "tuple[Step, ...]":
-    """Steps that clean masks, joined by commas."""
+    """Steps that clean masks, joined by commas; or `none`."""
     from litemedsam_jax.imaging.postprocess import parse
 
+    if text == "none":
+        return ()
     try:
         return parse(text)
     except ValueError as error:

@@ -4,6 +4,12 @@ import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from litemedsam_jax.commands import argument_types
+
+if TYPE_CHECKING:
+    from litemedsam_jax.imaging.postprocess import Step
 
 
 def add_workers(parser: argparse.ArgumentParser, what: str = "cases") -> None:
@@ -52,14 +58,32 @@ def refuse(command: str, error: Exception) -> int:
     return 2
 
 
-def tell_adaptation(weights: Path | None) -> None:
-    """Says what weights promise that `litemedsam adapt` wrote; nothing of others."""
-    if weights is None:
-        return
-    from litemedsam_jax.weights.adaptation_note import adaptation_note
+def add_postprocess(parser: argparse.ArgumentParser) -> None:
+    """`--postprocess`; None where it is not given."""
+    parser.add_argument(
+        "--postprocess",
+        type=argument_types.postprocess,
+        metavar="STEPS",
+        help="clean the masks by steps joined by commas: fill-holes, hull (of each slice), "
+        "largest-part, min-ml=ML (drop smaller parts), smooth; none (default: none, but with "
+        "weights of `litemedsam adapt` the step that it chose, if --strategy is the one it was "
+        "chosen with)",
+    )
 
-    if note := adaptation_note(weights):
-        print(note, flush=True)
+
+def mask_steps(args: argparse.Namespace, by_slice: bool = False) -> "tuple[Step, ...]":
+    """Steps for the masks of `--weights`; prints a line on weights that `litemedsam adapt` wrote.
+
+    args: with `weights`, `strategy` and `postprocess`; by_slice and errors: see `steps_for`.
+    """
+    if args.weights is None and args.postprocess is None:
+        return ()  # and nothing is imported
+    from litemedsam_jax.weights.adapted_steps import steps_for
+
+    chosen = steps_for(args.weights, args.strategy.name, args.postprocess, by_slice)
+    if chosen.line:
+        print(chosen.line, flush=True)
+    return chosen.steps
 
 
 def tell_failures(failed: Mapping[str, str]) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from litemedsam_jax import progress
 from litemedsam_jax.commands import argument_types
-from litemedsam_jax.commands.arguments import tell_adaptation
+from litemedsam_jax.commands.arguments import add_postprocess, mask_steps
 from litemedsam_jax.weights import default_weights
 
 if TYPE_CHECKING:
@@ -79,14 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         help="with --boxes gt: widen boxes by this, in the 256x256 frame (default: %(default)s)",
     )
-    add(
-        "--postprocess",
-        type=argument_types.postprocess,
-        default=(),
-        metavar="STEPS",
-        help="clean the masks by steps joined by commas: fill-holes, hull (of each slice), "
-        "largest-part, min-ml=ML (drop smaller parts), smooth (default: none)",
-    )
+    add_postprocess(parser)
     add(
         "--measure",
         action="store_true",
@@ -236,7 +229,7 @@ def run(args: argparse.Namespace) -> int:
         from litemedsam_jax.engine import cores
 
         cores.limit(args.threads or -(-cores.available() // args.num_workers))
-    tell_adaptation(args.weights)
+    steps = mask_steps(args)
     precision = _precision(args.precision, device)
     try:
         options = BatchOptions(
@@ -253,7 +246,7 @@ def run(args: argparse.Namespace) -> int:
             precision=precision,
             workers=args.num_workers,
             shard=args.shard,
-            postprocess=args.postprocess,
+            postprocess=steps,
             files=_file_options(args),
             ends_process=True,
         )

@@ -2,16 +2,18 @@
 
 import argparse
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from litemedsam_jax.commands import argument_types
-from litemedsam_jax.commands.arguments import os_message, refuse, tell_adaptation
+from litemedsam_jax.commands.arguments import add_postprocess, os_message, refuse
 from litemedsam_jax.commands.listening import check_listening, url
 from litemedsam_jax.weights import default_weights
 
 if TYPE_CHECKING:
+    from litemedsam_jax.serving.remote.served_weights import ServedWeights
     from litemedsam_jax.serving.remote.server import Options
 
 DESCRIPTION = """\
@@ -46,6 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help=f"weights: .safetensors, or PyTorch's .pth (default: {default_weights.DESCRIPTION})",
     )
+    add("--also", type=Path, action="append", default=[], metavar="FILE",
+        help="weights of `litemedsam adapt` to serve too, by the server's URL with the file's name "
+        "after it: my.safetensors at http://127.0.0.1:1527/my; may be repeated")  # fmt: skip
     add("--modality", default="auto", metavar="NAME",
         help="CT is windowed, others clipped to percentiles (default: guessed for each image from "
         "its values)")  # fmt: skip
@@ -54,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--fill-nan", type=float, metavar="VALUE", help="stands for NaN and infinities in images")
     add("--strategy", type=argument_types.strategy, default="reference", metavar="NAME",
         help="of boxes in three dimensions, as for `segment` (default: %(default)s)")  # fmt: skip
+    add_postprocess(parser)
     add("--no-autozoom", action="store_true",
         help="a box on one slice is for that slice, where programs do not say")  # fmt: skip
     add("--max-sessions", type=int, default=4, metavar="N", help="default: %(default)s")
@@ -85,15 +91,44 @@ def run(args: argparse.Namespace) -> int:
     except ValueError as error:
         return refuse("serve", error)
     keep_memory()
+    address = url(args.host, listening.getsockname()[1])
     try:
-        model = server.open_model(args.weights, options.cache_bytes)
+        weights = _weights(args, options.cache_bytes)
     except (OSError, ValueError) as error:
         listening.close()
         return refuse("serve", error)
-    tell_adaptation(args.weights)
-    options.log(f"serving {url(args.host, listening.getsockname()[1])} (Ctrl-C ends)")
-    server.serve(model, options, listening)
+    for name, one in weights.items():
+        if name or one.note:
+            options.log(f"{address}/{name}: {one.note or 'other weights'}")
+    options.log(f"serving {address} (Ctrl-C ends)")
+    server.serve(weights, options, listening)
     return 0
+
+
+def _weights(args: argparse.Namespace, cache_bytes: int) -> "dict[str, ServedWeights]":
+    """What `--weights` and `--also` name; raises OSError, ValueError."""
+    from litemedsam_jax.serving.embedding_cache import EmbeddingCache
+    from litemedsam_jax.serving.remote import server
+    from litemedsam_jax.serving.remote.served_weights import DEFAULT, ServedWeights
+    from litemedsam_jax.weights.adapted_steps import steps_for
+    from litemedsam_jax.weights.same_encoder import check_same_encoder
+
+    files = {DEFAULT: args.weights}
+    for path in args.also:
+        if path.stem in files or not re.fullmatch(r"[\w.-]+", path.stem, re.ASCII):
+            raise ValueError(
+                f"--also {path}: its name is a part of the server's URL; expected one of its own, "
+                "of letters, digits, '_', '-' and '.'"
+            )
+        check_same_encoder(path, args.weights)
+        files[path.stem] = path
+    embeddings: EmbeddingCache = EmbeddingCache(cache_bytes)
+    served = {}
+    for name, path in files.items():
+        masks = steps_for(path, args.strategy.name, args.postprocess, by_slice=True)
+        model = server.open_model(path, embeddings)
+        served[name] = ServedWeights(model, masks.steps, masks.line)
+    return served
 
 
 def _options(args: argparse.Namespace) -> "Options":

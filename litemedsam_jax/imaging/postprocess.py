@@ -9,6 +9,7 @@ import numpy as np
 from litemedsam_jax.imaging.errors import CaseError
 
 NAMES = ("fill-holes", "hull", "largest-part", "min-ml=ML", "smooth")
+OF_SLICES = frozenset({"fill-holes", "hull"})  # steps that take each slice by itself
 _SMOOTHING = 1.0  # sigma of the Gaussian, in voxels of the finest axis
 _MARGIN = 3  # voxels around a label, into which smoothing may reach
 

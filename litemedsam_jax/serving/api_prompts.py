@@ -80,6 +80,7 @@ async def _mask(
         box=box,
         threshold=wanted.threshold,
         strategy=strategy,
+        steps=context.mask_steps if wanted.adds else (),
     )
     return await asyncio.wrap_future(context.worker.submit(job, PROMPT, latest_of))
 

@@ -165,6 +165,7 @@ class _Steps:
                 image,
                 self._prompt,
                 self._context.strategy,
+                self._context.mask_steps,
             )
         return next(self._slices, None)
 

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from litemedsam_jax.annotation.document import Region
 from litemedsam_jax.files import one_line
+from litemedsam_jax.imaging.postprocess import Step
 from litemedsam_jax.inference.strategies import Strategy
 from litemedsam_jax.serving.case_session import CaseSession
 from litemedsam_jax.serving.embedding_cache import EmbeddingCache
@@ -31,6 +32,11 @@ class Context:
     events: Events
     strategy: Strategy  # of masks that are kept
     learning: Learning | None = None  # None: the server does not learn
+
+    @property
+    def mask_steps(self) -> tuple[Step, ...]:
+        """That clean the masks of boxes, by the weights in use."""
+        return () if self.learning is None else self.learning.steps
 
     async def session(self, request: Request) -> CaseSession:
         """The case that a request is about; opening it may take seconds, elsewhere."""

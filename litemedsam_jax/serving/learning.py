@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import IO
 
 from litemedsam_jax.files import one_line
+from litemedsam_jax.imaging.postprocess import Step
 from litemedsam_jax.inference.predictor import LiteMedSAM
 from litemedsam_jax.serving.model_worker import ModelWorker
 from litemedsam_jax.serving.workspace import Workspace
+from litemedsam_jax.weights.adapted_steps import MaskSteps, steps_for
+from litemedsam_jax.weights.same_encoder import check_same_encoder
 
 LONGEST_LINE = 300
 _GRACE_SECONDS = 10.0  # between asking a process to end and ending it
@@ -29,12 +32,14 @@ class LearningState:
         line: the newest line that the process wrote.
         learned: whether there are learned weights, of this or an earlier process.
         chosen: "start", the weights that the server was started with, or "learned".
+        note: what adapted weights in use say of themselves, and of steps that clean masks.
     """
 
     state: str
     line: str
     learned: bool
     chosen: str
+    note: str
 
 
 class Learning:
@@ -48,6 +53,7 @@ class Learning:
         strategy: str,
         load: Callable[[Path | None], LiteMedSAM],
         command: Command | None = None,
+        postprocess: Sequence[Step] | None = None,
     ):
         """Starts nothing.
 
@@ -58,10 +64,12 @@ class Learning:
             strategy: of masks that are kept.
             load: a model from weights; None: the default ones.
             command: of the process; None: `litemedsam adapt`.
+            postprocess: steps for masks; None: those that the weights in use name.
         """
         self._workspace, self._worker, self._weights = workspace, worker, weights
         self._strategy, self._command = strategy, command or self._adapt_command
-        self._load = load
+        self._load, self._postprocess = load, postprocess
+        self._masks = self._steps_of(weights)
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._follower: threading.Thread | None = None
@@ -72,9 +80,15 @@ class Learning:
         """Where learned weights go."""
         return self._workspace.output / "learned" / "learned.safetensors"
 
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """That clean the masks of boxes, slice by slice."""
+        return self._masks.steps
+
     def state(self) -> LearningState:
         """Where learning stands."""
-        return LearningState(self._state, self._line, self.output.is_file(), self._chosen)
+        learned = self.output.is_file()
+        return LearningState(self._state, self._line, learned, self._chosen, self._masks.line)
 
     def start(self) -> LearningState:
         """Starts the process; raises ValueError where one runs or the cases cannot be learned from.
@@ -118,14 +132,18 @@ class Learning:
         Raises:
             ValueError: there are no such weights.
             CheckpointError: they cannot be used; the model keeps those it has.
+            OSError: the file cannot be read; likewise.
         """
         if name not in ("start", "learned"):
             raise ValueError(f"there are no weights '{name}'; expected start or learned")
         if name == "learned" and not self.output.is_file():
             raise ValueError("nothing has been learned yet")
         path = self.output if name == "learned" else self._weights
+        if name == "learned":
+            check_same_encoder(self.output, self._weights)
+        masks = self._steps_of(path)
         self._worker.replace(lambda: self._load(path)).result()
-        self._chosen = name
+        self._chosen, self._masks = name, masks
         return self.state()
 
     def close(self) -> None:
@@ -133,6 +151,9 @@ class Learning:
         self.cancel()
         if self._follower is not None:
             self._follower.join(_GRACE_SECONDS + 1)
+
+    def _steps_of(self, weights: Path | None) -> MaskSteps:
+        return steps_for(weights, self._strategy, self._postprocess, by_slice=True)
 
     def _adapt_command(self, images: Path, labels: Path, output: Path) -> list[str]:
         weights = ["--weights", str(self._weights)] if self._weights else []

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
@@ -13,6 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from litemedsam_jax.imaging.opened_image import import_readers
+from litemedsam_jax.imaging.postprocess import Step
 from litemedsam_jax.inference.predictor import LiteMedSAM
 from litemedsam_jax.inference.strategies import Strategy
 from litemedsam_jax.serving.app import create_app, new_token
@@ -50,6 +51,7 @@ def serve(
     strategy: Strategy,
     token: str,
     listening: socket.socket,
+    postprocess: Sequence[Step] | None = None,
 ) -> None:
     """Serves until the process is interrupted.
 
@@ -60,6 +62,7 @@ def serve(
         strategy: Of masks that are kept.
         token: What every request must carry.
         listening: The socket to serve on.
+        postprocess: Steps for masks of boxes; None: those that the weights in use name.
     """
     host, port = listening.getsockname()[:2]
     events = Events()
@@ -73,7 +76,7 @@ def serve(
     )
     images = [entry.path for entry in workspace.entries]
     Thread(target=import_readers, args=(images,), daemon=True).start()  # before one is opened
-    learning = Learning(workspace, worker, weights, strategy.name, load)
+    learning = Learning(workspace, worker, weights, strategy.name, load, postprocess=postprocess)
     app = create_app(workspace, worker, events, token, port, host, strategy, learning)
 
     def before_exit() -> None:

@@ -1,13 +1,20 @@
 """Masks of boxes on slices, as the model makes them; runs on the model's thread."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from litemedsam_jax.annotation.run_lengths import Patch, encode_cropped
 from litemedsam_jax.imaging.boxes import to_pixel_centres
-from litemedsam_jax.imaging.input_frame import Frame, Scores, boxes_to_input, mask_from_logits
+from litemedsam_jax.imaging.input_frame import (
+    Frame,
+    Region,
+    Scores,
+    boxes_to_input,
+    mask_from_logits,
+)
+from litemedsam_jax.imaging.postprocess import Step, postprocess
 from litemedsam_jax.imaging.slice_prompt import SlicePrompt
 from litemedsam_jax.inference.encoded_image import EncodedImage
 from litemedsam_jax.inference.predictor import LiteMedSAM
@@ -51,20 +58,24 @@ def encoded(model: LiteMedSAM, cache: EmbeddingCache, source: SliceImage) -> Enc
     if image is None:
         image = EncodedImage.encode(model.engine, source.image, Frame(*source.image.shape[:2]))
         cache.put(source.key, image)
-    return image
+    # The weights may have changed since; their encoder is the same.
+    return image if image.engine is model.engine else replace(image, engine=model.engine)
 
 
-def mask_of_box(image: EncodedImage, box: np.ndarray, threshold: float = 0.0) -> Patch:
+def mask_of_box(
+    image: EncodedImage, box: np.ndarray, threshold: float = 0.0, steps: Sequence[Step] = ()
+) -> Patch:
     """The mask of a box (4,), x_min, y_min, x_max, y_max, in pixels of the slice.
 
     Args:
         image: The encoded slice.
         box: x_min, y_min, x_max, y_max, inclusive.
         threshold: The logit above which a pixel belongs to the mask.
+        steps: That clean it, each slice by itself.
     """
     logits = image.logits(boxes_to_input(np.reshape(box, (1, 4)), image.frame))[0]
     region = mask_from_logits(logits - np.float32(threshold), image.frame)
-    return encode_cropped(region.mask, region.columns.start, region.rows.start)
+    return _encode_region(region, steps)
 
 
 def mask_to_keep(
@@ -74,10 +85,11 @@ def mask_to_keep(
     box: np.ndarray,
     threshold: float,
     strategy: Strategy,
+    steps: Sequence[Step] = (),
 ) -> Patch:
     """The mask of a box (4,) by a strategy, as `litemedsam segment` makes it on one slice."""
     if isinstance(strategy, SingleMask):
-        return mask_of_box(encoded(model, cache, source), box, threshold)
+        return mask_of_box(encoded(model, cache, source), box, threshold, steps)
     image = source.image
     box = to_pixel_centres(np.reshape(box, (1, 4)), image.shape[:2])
     if source.flat:
@@ -92,11 +104,18 @@ def mask_to_keep(
         solid = np.array([[x_min, y_min, z, x_max, y_max, z]])
         volume = source.volume
         scores = next(s for _, _, s in fuse_volume(model.engine, volume, solid, strategy))
-    return _encode_scores(scores, threshold)
+    return _encode_region(_region(scores, threshold), steps)
 
 
-def _encode_scores(scores: Scores, threshold: float = 0.0) -> Patch:
-    return encode_cropped(scores.values > threshold, scores.columns.start, scores.rows.start)
+def _region(scores: Scores, threshold: float = 0.0) -> Region:
+    return Region(scores.rows, scores.columns, scores.values > threshold)
+
+
+def _encode_region(region: Region, steps: Sequence[Step]) -> Patch:
+    mask = region.mask
+    if steps:
+        mask = postprocess(mask.astype(np.uint8), steps) > 0
+    return encode_cropped(mask, region.columns.start, region.rows.start)
 
 
 class _CachedVolume(EncodedVolume):
@@ -119,6 +138,7 @@ def propagated(
     volume: np.ndarray,
     prompt: SlicePrompt,
     strategy: Strategy,
+    steps: Sequence[Step] = (),
 ) -> Iterator[SliceResult]:
     """Yields an object's masks slice by slice, outwards from its boxes.
 
@@ -133,9 +153,7 @@ def propagated(
         solid = np.array([[x_min, y_min, prompt.first, x_max, y_max, prompt.last]])
         solid = to_pixel_centres(solid, volume.shape[:3])
         for z, _, scores in fuse_volume(model.engine, volume, solid, strategy):
-            yield SliceResult(z, _encode_scores(scores))
+            yield SliceResult(z, _encode_region(_region(scores), steps))
         return
     for mask in propagate(_CachedVolume(model, cache, case, volume), prompt, previews=True):
-        region = mask.region
-        patch = encode_cropped(region.mask, region.columns.start, region.rows.start)
-        yield SliceResult(mask.index, patch, mask.final)
+        yield SliceResult(mask.index, _encode_region(mask.region, steps), mask.final)

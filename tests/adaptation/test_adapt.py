@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from litemedsam_jax.adaptation.adapt import Adapter, Start, adapt, blended
-from litemedsam_jax.adaptation.cases import LabelledCase
+from litemedsam_jax.adaptation.cases import LabelledCase, Score
 from litemedsam_jax.config import tiny_for_tests
 from litemedsam_jax.imaging.boxes import boxes_of_labels
 from litemedsam_jax.imaging.input_frame import Frame, edges_to_input, to_input
@@ -112,7 +112,8 @@ class Scripted(Adapter):
         for case in cases if on_case else ():
             on_case(case, case.gts * self.seen)
         score = {"MR": self.other, "US": self.own}
-        return {c.name: float(score[c.modality](variables["params"]["a"])) for c in cases}
+        a = variables["params"]["a"]
+        return {c.name: Score(float(score[c.modality](a)), 0.5) for c in cases}
 
 
 CASES = [disc_case(f"US_{k}", k) for k in range(4)]
@@ -134,10 +135,10 @@ def test_the_blend_that_gains_most_and_forgets_nothing_is_taken(tmp_path, own, o
     adapter = Scripted(tmp_path, own, other)
     result = adapt(adapter, CASES, 2)
     assert result.blend == blend and result.variables["params"]["a"] == blend
-    assert result.estimate.before == dict.fromkeys(("US_0", "US_1", "US_2", "US_3"), own(0))
+    assert result.estimate.before == {f"US_{k}": Score(own(0), 0.5) for k in range(4)}
     if blend and other:
         kept, before = result.anchor_after[blend]["MR_1"], result.anchor_before["MR_1"]
-        assert kept == pytest.approx(other(blend)) and before - kept <= 0.005 + 1e-9
+        assert kept.dsc == pytest.approx(other(blend)) and before.dsc - kept.dsc <= 0.005 + 1e-9
     gains = max(own(0.5), own(0.25)) > own(0) + 0.01
     assert [name for name, _ in adapter.learned] == ["fold_1", "fold_2"] + ["all"] * gains
     assert len(adapter.learned[0][1]) == 2
@@ -149,7 +150,7 @@ def test_a_step_that_cleans_masks_is_taken_without_learning(tmp_path):
     adapter.seen = 1  # as if each step had mended masks of 0.5
     result = adapt(adapter, CASES, 2)
     assert result.blend == 0 and result.estimate.step
-    assert min(result.estimate.after.values()) > 0.99 and result.blends[0.0] > 0.99
+    assert min(result.estimate.after.values()) > (0.99, 0) and result.blends[0.0].dsc > 0.99
     assert result.variables["params"]["a"] == 0
     assert [name for name, _ in adapter.learned] == ["fold_1", "fold_2"]
 
@@ -160,7 +161,9 @@ class OneLoses(Scripted):
     def scores(self, variables, cases, on_case=None):
         scores = super().scores(variables, cases, on_case)
         lost = 0.06 * float(variables["params"]["a"])
-        return {name: dsc - lost * (name == "MR_8") for name, dsc in scores.items()}
+        return {
+            name: Score(dsc - lost * (name == "MR_8"), nsd) for name, (dsc, nsd) in scores.items()
+        }
 
 
 def test_no_case_of_other_kinds_may_lose_two_points(tmp_path):

@@ -16,5 +16,6 @@ def test_every_step_is_scored_by_itself():
     case = LabelledCase("CT_1", "CT", gts, gts, None, *boxes_of_labels(gts))
     scores = cleaned_scores(case, segs)
     assert scores.keys() == set(STEPS)
-    assert scores["hull"] == 1 > scores["fill-holes"] > scores["largest-part"]
+    assert scores["hull"].dsc == 1 > scores["fill-holes"].dsc > scores["largest-part"].dsc
+    assert scores["hull"].nsd == 1 > scores["largest-part"].nsd
     assert (segs[:, 20:30, 20:30] == 0).all()

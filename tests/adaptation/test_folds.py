@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from litemedsam_jax.adaptation.cases import LabelledCase
+from litemedsam_jax.adaptation.cases import LabelledCase, Score
 from litemedsam_jax.adaptation.folds import estimate, split_folds
 from litemedsam_jax.training.catalog import DataError
 
@@ -28,21 +28,26 @@ def test_every_case_is_held_out_once_and_kinds_are_spread():
         split_folds(cases[:1], 3, seed=1)
 
 
+def scored(dsc: dict, nsd: float = 0.5) -> dict:
+    return {share: Score(value, nsd) for share, value in dsc.items()}
+
+
 def test_a_cases_estimate_does_not_know_its_own_scores():
     """The share that is best for a is chosen by b and c alone."""
     scores = {
-        "a": {0.0: 0.5, 0.5: 0.9, 1.0: 0.4},
-        "b": {0.0: 0.5, 0.5: 0.55, 1.0: 0.8},
-        "c": {0.0: 0.5, 0.5: 0.55, 1.0: 0.8},
+        "a": scored({0.0: 0.5, 0.5: 0.9, 1.0: 0.4}),
+        "b": scored({0.0: 0.5, 0.5: 0.55, 1.0: 0.8}),
+        "c": scored({0.0: 0.5, 0.5: 0.55, 1.0: 0.8}),
     }
     estimated = estimate(scores, {})
-    assert estimated.after == {"a": 0.4, "b": 0.55, "c": 0.55}  # optimistic would be 0.9, 0.8, 0.8
-    assert estimated.before == {"a": 0.5, "b": 0.5, "c": 0.5}
+    after = {name: score.dsc for name, score in estimated.after.items()}
+    assert after == {"a": 0.4, "b": 0.55, "c": 0.55}  # optimistic would be 0.9, 0.8, 0.8
+    assert set(estimated.before.values()) == {Score(0.5, 0.5)}
     assert estimated.blend == 0.5
 
 
 def gains(*points: float) -> dict:
-    return {str(k): {0.0: 0.7, 0.5: 0.7 + gain / 100} for k, gain in enumerate(points)}
+    return {str(k): scored({0.0: 0.7, 0.5: 0.7 + gain / 100}) for k, gain in enumerate(points)}
 
 
 @pytest.mark.parametrize(
@@ -63,12 +68,23 @@ def test_a_step_is_taken_first_and_a_share_for_what_it_gains_on_top():
     """Learning mends what the step mends: alone it pays, after the step no more."""
     scores = gains(5, 6, 4)
     cleaned = {
-        "hull": {name: {0.0: 0.78, 0.5: 0.78} for name in scores},
-        "smooth": {name: {0.0: 0.71, 0.5: 0.9} for name in scores},
+        "hull": {name: scored({0.0: 0.78, 0.5: 0.78}) for name in scores},
+        "smooth": {name: scored({0.0: 0.71, 0.5: 0.9}) for name in scores},
     }
     estimated = estimate(scores, cleaned)
     assert (estimated.step, estimated.blend) == ("hull", 0.0)
-    assert set(estimated.after.values()) == {0.78} and set(estimated.before.values()) == {0.7}
-    cleaned["hull"]["2"] = {0.0: 0.5, 0.5: 0.5}  # cases do not agree on it
+    assert set(estimated.after.values()) == {Score(0.78, 0.5)}
+    assert set(estimated.before.values()) == {Score(0.7, 0.5)}
+    cleaned["hull"]["2"] = scored({0.0: 0.5, 0.5: 0.5})  # cases do not agree on it
     estimated = estimate(scores, {"hull": cleaned["hull"]})
     assert (estimated.step, estimated.blend) == ("", 0.5)
+
+
+@pytest.mark.parametrize("nsd, step", [(0.495, "hull"), (0.48, "smooth")])
+def test_what_gains_volume_and_loses_the_surface_is_not_taken(nsd, step):
+    scores = gains(0, 0, 0)
+    cleaned = {
+        "hull": {name: scored({0.0: 0.8, 0.5: 0.8}, nsd) for name in scores},
+        "smooth": {name: scored({0.0: 0.75, 0.5: 0.75}) for name in scores},
+    }
+    assert estimate(scores, cleaned).step == step

@@ -7,8 +7,8 @@ from litemedsam_jax.adaptation.cases import LabelledCase
 from litemedsam_jax.adaptation.scoring import (
     FROM_SLICE,
     CachedEngine,
-    dsc_of_cases,
     mean,
+    scores_of_cases,
     slice_prompts,
 )
 from litemedsam_jax.imaging.boxes import boxes_of_labels
@@ -27,10 +27,11 @@ def test_the_mask_of_box_k_is_compared_with_the_label_it_came_from():
     gts[1:4, 150:200, 60:120] = 2
     engine = FakeEngine()
     volume, picture = case_of("volume", gts), case_of("picture", gts[2])
-    scores = dsc_of_cases(engine, [volume, picture], "clean")
-    assert scores["picture"] > 0.97 and scores["volume"] > 0.75
-    assert mean(scores) == pytest.approx(sum(scores.values()) / 2)
-    assert np.isnan(mean({}))
+    scores = scores_of_cases(engine, [volume, picture], "clean")
+    assert scores["picture"].dsc > 0.97 and scores["volume"].dsc > 0.75
+    assert scores["picture"].nsd > 0.97 and 0 < scores["volume"].nsd < 1
+    assert mean(scores) == pytest.approx(np.add(*scores.values()) / 2)
+    assert np.isnan(mean({}).dsc)
 
 
 def test_every_slice_is_encoded_once_for_any_number_of_decoders(tmp_path):
@@ -49,7 +50,7 @@ def test_every_slice_is_encoded_once_for_any_number_of_decoders(tmp_path):
     files = EmbeddingFiles(tmp_path, "a" * 64, (2, 2, 3), 1 << 20)
     for _ in range(2):
         engine = CachedEngine(encode, files, decoder, "parameters")
-        dsc_of_cases(engine, [case_of("volume", gts)], "clean")
+        scores_of_cases(engine, [case_of("volume", gts)], "clean")
     assert len(calls) == 1  # its slices are the same image
 
 
@@ -63,5 +64,5 @@ def test_a_volume_is_scored_from_one_box_on_one_slice_of_each_object():
     assert (first.label, second.label) == (1, 2)  # of labels 2 and 7
     assert second.boxes[0].index == 2 and second.boxes[0].box == (60, 40, 119, 109)
     engine = FakeEngine()
-    scores = dsc_of_cases(engine, [case, case_of("image", gts[2])], FROM_SLICE)
-    assert 0 < scores["volume"] <= 1 and scores["image"] > 0.97
+    scores = scores_of_cases(engine, [case, case_of("image", gts[2])], FROM_SLICE)
+    assert 0 < scores["volume"].dsc <= 1 and scores["image"].dsc > 0.97

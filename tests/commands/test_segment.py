@@ -1,5 +1,6 @@
 """`infer.py`: flags, exit status, what is said."""
 
+import json
 import shutil
 import sys
 
@@ -10,7 +11,10 @@ from litemedsam_jax import cli
 from litemedsam_jax.batch import folder
 from litemedsam_jax.inference.predictor import LiteMedSAM
 from litemedsam_jax.inference.strategies import CLEAN, REFERENCE
+from litemedsam_jax.weights import safetensors_file
+from litemedsam_jax.weights.adaptation_note import KEY
 from tests.support.fake_engine import FakeEngine
+from tests.support.small_network import small_model
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 
@@ -179,3 +183,42 @@ def test_a_wrong_shard_is_refused(segment, capsys, text):
     with pytest.raises(SystemExit, match="2"):
         segment(f"--shard={text}")
     assert "expected I/N with I from 0 to N-1" in capsys.readouterr().err
+
+
+@pytest.fixture
+def adapted(tmp_path):
+    """Weights for which `hull` was chosen with `best`."""
+    record = {"summary": "DSC 0.5 -> 0.7", "strategy": "best", "postprocess": "hull"}
+    path = tmp_path / "my.safetensors"
+    arrays = {"params/a": np.zeros(3, np.float32)}
+    safetensors_file.save(path, arrays, small_model(), metadata={KEY: json.dumps(record)})
+    return path
+
+
+@pytest.mark.parametrize(
+    "options, filled, said",
+    [
+        (["--strategy", "best"], True, "hull is applied"),
+        (["--strategy", "best", "--postprocess", "none"], False, ""),
+        (["--strategy", "clean"], False, "not applied here"),
+        (["--strategy", "clean", "--postprocess", "hull"], True, ""),
+    ],
+)
+def test_adapted_weights_bring_the_step_chosen_for_their_masks(
+    segment, folders, adapted, monkeypatch, options, filled, said
+):
+    def ring(_, box):
+        logits = np.full((256, 256), -5, np.float32)
+        x_min, y_min, x_max, y_max = box.astype(int)
+        logits[y_min : y_max + 1, x_min : x_max + 1] = 5
+        x, y = (x_max - x_min) // 4, (y_max - y_min) // 4
+        logits[y_min + y : y_max - y, x_min + x : x_max - x] = -9
+        return logits
+
+    monkeypatch.setattr(
+        LiteMedSAM, "from_pretrained", classmethod(lambda cls, *_, **__: cls(FakeEngine(ring)))
+    )
+    status, out, _ = segment("--weights", adapted, *options)
+    assert status == 0 and "DSC 0.5 -> 0.7" in out and said in out
+    with np.load(folders[1] / "good.npz") as masks:
+        assert masks["segs"].any() and bool(masks["segs"][28, 22]) is filled

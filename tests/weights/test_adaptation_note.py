@@ -16,10 +16,11 @@ def write(path, **metadata):
 
 
 def test_the_summary_is_one_printable_line(tmp_path):
-    record = json.dumps({"summary": "DSC 0.5 -> 0.7\n\x1b[31m" + "x" * 999})
+    record = json.dumps({"summary": "DSC 0.5 -> 0.7\n\x1b[31m" + "x" * 999, "postprocess": "\x1b["})
     note = adaptation_note(write(tmp_path / "a.safetensors", **{KEY: record}))
-    assert note is not None and note.startswith("DSC 0.5 -> 0.7 ")
-    assert note.isprintable() and len(note) <= 300
+    assert note is not None and note.summary.startswith("DSC 0.5 -> 0.7 ")
+    assert note.summary.isprintable() and len(note.summary) <= 300
+    assert note.postprocess == " [" and note.strategy == ""
 
 
 @pytest.mark.parametrize("record", [None, "{", "[]", '{"summary": 3}', "[" * 9999])

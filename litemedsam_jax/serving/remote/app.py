@@ -1,12 +1,12 @@
 """The server of the remote protocol: its parts put together."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from starlette.applications import Starlette
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from litemedsam_jax.imaging.intensity import IntensityOptions
@@ -19,6 +19,7 @@ from litemedsam_jax.serving.remote.leases import Leases
 from litemedsam_jax.serving.remote.memory import Memory
 from litemedsam_jax.serving.remote.prediction import Predictor
 from litemedsam_jax.serving.remote.routes import ROUTES
+from litemedsam_jax.serving.remote.served_weights import ServedWeights
 from litemedsam_jax.serving.remote.session import Session
 
 PORT = 1527
@@ -58,12 +59,15 @@ class Options:
     log: Callable[[str], None] = print
 
 
-def create_app(worker: ModelWorker, options: Options) -> ASGIApp:
+def create_app(
+    worker: ModelWorker, options: Options, weights: Mapping[str, ServedWeights]
+) -> ASGIApp:
     """The application; starts the worker and ends all sessions with it.
 
     Args:
-        worker: Whose model has a `CachingEngine`. Stop it before the server is stopped.
+        worker: Whose model is that of the `DEFAULT` weights. Stop it before the server is stopped.
         options: How it serves.
+        weights: By name, under which clients reach them: `/NAME/claim` begins a session with them.
     """
     memory = Memory(options.memory_bytes)
 
@@ -84,12 +88,13 @@ def create_app(worker: ModelWorker, options: Options) -> ASGIApp:
     context = Context(
         leases,
         memory,
-        Predictor(worker, options.strategy, options.answer_seconds, ahead),
+        Predictor(worker, weights, options.strategy, options.answer_seconds, ahead),
         ahead,
         worker,
         options.intensity,
         options.autozoom,
         options.log,
+        weights,
     )
 
     async def sweep() -> None:
@@ -111,4 +116,5 @@ def create_app(worker: ModelWorker, options: Options) -> ASGIApp:
         Route(path, endpoint(context, handler), methods=[method])
         for method, path, handler in ROUTES
     ]
-    return Guard(Starlette(routes=routes, lifespan=lifespan), options.key, options.host)
+    named = Mount("/{weights}", routes=routes)
+    return Guard(Starlette(routes=[*routes, named], lifespan=lifespan), options.key, options.host)

@@ -1,7 +1,7 @@
 """What every handler needs, and how faults become the statuses that clients know."""
 
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -23,6 +23,7 @@ from litemedsam_jax.serving.remote.requests import (
     parse_object,
     read_body,
 )
+from litemedsam_jax.serving.remote.served_weights import ServedWeights
 from litemedsam_jax.serving.remote.session import Session
 from litemedsam_jax.serving.remote.wire import TooLarge
 
@@ -42,6 +43,7 @@ class Context:
     intensity: IntensityOptions
     autozoom: bool
     log: Callable[[str], None]
+    weights: Mapping[str, ServedWeights]
 
     def lease(self, request: Request, seen: bool = True) -> Lease[Session]:
         """The lease that a request is about; raises `Gone`."""

@@ -1,12 +1,13 @@
 """The mask of a part of the object, slice by slice; runs on the model's thread."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from litemedsam_jax.imaging.boxes import to_pixel_centres
 from litemedsam_jax.imaging.input_frame import Frame, boxes_to_input
+from litemedsam_jax.imaging.postprocess import Step, postprocess
 from litemedsam_jax.imaging.slice_prompt import SlicePrompt
 from litemedsam_jax.inference.encoded_image import EncodedImage, EncodedVolume
 from litemedsam_jax.inference.predictor import LiteMedSAM
@@ -56,8 +57,8 @@ def axis_of(part: Part, axis: int) -> int:
     return axis if part.first.flat is None else part.first.flat
 
 
-def assemble(slices: dict[int, SliceOfMask], axis: int) -> CroppedMask:
-    """The mask (D, H, W) that slices across an axis make up."""
+def assemble(slices: dict[int, SliceOfMask], axis: int, steps: Sequence[Step] = ()) -> CroppedMask:
+    """The mask (D, H, W) that slices across an axis make up, cleaned by steps."""
     held = [one for one in slices.values() if one.mask.any()]
     if not held:
         return CroppedMask.of(np.zeros((1, 1, 1), bool))
@@ -70,6 +71,8 @@ def assemble(slices: dict[int, SliceOfMask], axis: int) -> CroppedMask:
         values[one.number - first, rows, one.columns.start - left : one.columns.stop - left] = (
             one.mask
         )
+    if steps:
+        values = postprocess(values.astype(np.uint8), steps) > 0
     corner = [top, left]
     corner.insert(axis, first)
     return CroppedMask.of(np.moveaxis(values, 0, axis), tuple(corner))

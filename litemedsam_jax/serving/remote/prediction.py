@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Future
 
 from starlette.concurrency import run_in_threadpool
@@ -16,6 +16,7 @@ from litemedsam_jax.serving.remote.drawn_box import Part
 from litemedsam_jax.serving.remote.image_intake import Image
 from litemedsam_jax.serving.remote.object_state import ObjectState
 from litemedsam_jax.serving.remote.part_masks import SliceOfMask, assemble, axis_of, slices_of
+from litemedsam_jax.serving.remote.served_weights import ServedWeights
 from litemedsam_jax.serving.remote.session import Session
 
 
@@ -34,9 +35,17 @@ class Predictor:
         seconds: After which an answer must be there, since clients wait for 60.
     """
 
-    def __init__(self, worker: ModelWorker, strategy: Strategy, seconds: float, ahead: Ahead):
+    def __init__(
+        self,
+        worker: ModelWorker,
+        weights: Mapping[str, ServedWeights],
+        strategy: Strategy,
+        seconds: float,
+        ahead: Ahead,
+    ):
         self.seconds = seconds
-        self._worker, self._strategy, self._ahead = worker, strategy, ahead
+        self._worker, self._weights = worker, weights
+        self._strategy, self._ahead = strategy, ahead
 
     async def predict(
         self, session: Session, state: ObjectState, gone: Callable[[], Awaitable[bool]]
@@ -77,7 +86,8 @@ class Predictor:
     ) -> tuple[CroppedMask, bool]:
         """A part's mask, and whether it is complete."""
         final: dict[int, SliceOfMask] = {}
-        slices = _Slices(self._worker, image, part, self._strategy, deadline)
+        served = self._weights[session.weights]
+        slices = _Slices(self._worker, served.model, image, part, self._strategy, deadline)
         while (one := await slices.next()) is not None:
             if one.final:
                 final[one.number] = one
@@ -85,7 +95,8 @@ class Predictor:
                 raise Abandoned
             if part.first.flat is None and time.monotonic() > deadline:
                 raise OutOfTime
-        mask = await run_in_threadpool(assemble, final, axis_of(part, image.axis))
+        steps = served.steps if part.first.adds else ()
+        mask = await run_in_threadpool(assemble, final, axis_of(part, image.axis), steps)
         return mask, not slices.stopped
 
 
@@ -93,11 +104,17 @@ class _Slices:
     """A part's slices, each a job of its own: between two of them others have their turn."""
 
     def __init__(
-        self, worker: ModelWorker, image: Image, part: Part, strategy: Strategy, deadline: float
+        self,
+        worker: ModelWorker,
+        model: LiteMedSAM,
+        image: Image,
+        part: Part,
+        strategy: Strategy,
+        deadline: float,
     ):
         self.stopped = False
         self._worker, self._deadline = worker, deadline
-        self._begin = lambda model: slices_of(
+        self._begin = lambda: slices_of(
             model, image.volume, part, image.axis, strategy, self._enough
         )
         self._running: Iterator[SliceOfMask] | None = None
@@ -107,9 +124,9 @@ class _Slices:
         job: Future[SliceOfMask | None] = self._worker.submit(self._step, PROMPT)
         return await asyncio.wrap_future(job)
 
-    def _step(self, model: LiteMedSAM) -> SliceOfMask | None:
+    def _step(self, _: LiteMedSAM) -> SliceOfMask | None:
         if self._running is None:
-            self._running = self._begin(model)
+            self._running = self._begin()
         return next(self._running, None)
 
     def _enough(self) -> bool:

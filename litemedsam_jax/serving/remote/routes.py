@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from litemedsam_jax.serving.remote import wire
 from litemedsam_jax.serving.remote.answers import capabilities as what_it_can
-from litemedsam_jax.serving.remote.answers import prediction
+from litemedsam_jax.serving.remote.answers import prediction, refusal
 from litemedsam_jax.serving.remote.context import Context, meta
 from litemedsam_jax.serving.remote.cropped_mask import CroppedMask
 from litemedsam_jax.serving.remote.drawn_box import DrawnBox
@@ -17,6 +17,7 @@ from litemedsam_jax.serving.remote.image_intake import Image, check_shape, take_
 from litemedsam_jax.serving.remote.leases import Lease
 from litemedsam_jax.serving.remote.object_state import ObjectState
 from litemedsam_jax.serving.remote.requests import LEASE_HEADER, flag
+from litemedsam_jax.serving.remote.served_weights import DEFAULT
 from litemedsam_jax.serving.remote.session import Buffer, Session
 
 _BUFFER_DTYPES = wire.DTYPES - {"float16"}
@@ -32,9 +33,19 @@ async def capabilities(context: Context, _: Request) -> Response:
     return JSONResponse(what_it_can(context.autozoom))
 
 
-async def claim(context: Context, _: Request) -> Response:
-    """POST /claim: a session."""
+async def weights(context: Context, _: Request) -> Response:
+    """GET /weights: those that are served, by the path that the server's URL ends in."""
+    served = [{"path": f"/{name}", "note": one.note} for name, one in context.weights.items()]
+    return JSONResponse({"weights": served})
+
+
+async def claim(context: Context, request: Request) -> Response:
+    """POST /claim: a session; /NAME/claim: one with other weights."""
+    name = request.path_params.get("weights", DEFAULT)
+    if name not in context.weights:
+        return refusal(404, f"there are no weights /{name} here; /weights lists those there are")
     token = context.leases.claim()
+    context.leases.get(token).session.weights = name
     answer = {
         "lease_token": token,
         "idle_timeout_seconds": context.leases.idle_seconds,
@@ -272,6 +283,7 @@ def _as_mask(body: bytearray, nbytes: int, corner: tuple[int, ...]) -> CroppedMa
 ROUTES = (
     ("GET", "/healthz", healthz),
     ("GET", "/capabilities", capabilities),
+    ("GET", "/weights", weights),
     ("POST", "/claim", claim),
     ("POST", "/release", release),
     ("POST", "/heartbeat", heartbeat),

@@ -11,6 +11,7 @@ from litemedsam_jax.serving.remote.drawn_box import Part
 from litemedsam_jax.serving.remote.image_intake import Image
 from litemedsam_jax.serving.remote.memory import Memory
 from litemedsam_jax.serving.remote.object_state import History, ObjectState
+from litemedsam_jax.serving.remote.served_weights import DEFAULT
 
 _KEPT_PARTS = 32  # of which the masks are kept, so that a box leaves the others' alone
 
@@ -43,6 +44,7 @@ class Session:
     Attributes:
         memory: Of all sessions; what this one holds is given back by `close`.
         autozoom: Whether a box on one slice goes through the volume.
+        weights: The name of those that it was begun with; all its masks are theirs.
         over: Whether the lease is gone, so that nobody waits for what is under way.
     """
 
@@ -53,6 +55,7 @@ class Session:
     state: ObjectState = field(default_factory=ObjectState)
     history: History = field(default_factory=History)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    weights: str = DEFAULT
     over: bool = False
     _parts: OrderedDict[tuple[Part, int], CroppedMask] = field(default_factory=OrderedDict)
     _held: int = 0

@@ -35,8 +35,9 @@ def connect() -> Iterator[Callable[..., Any]]:
     )
     opened: list[Any] = []
 
-    def start(server: RemoteServer, **options: Any) -> Any:
-        session = remote.nnInteractiveRemoteInferenceSession(server.address, **options)
+    def start(server: RemoteServer, path: str = "", **options: Any) -> Any:
+        address = server.address + path
+        session = remote.nnInteractiveRemoteInferenceSession(address, **options)
         opened.append(session)
         return session
 

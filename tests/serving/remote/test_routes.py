@@ -8,8 +8,14 @@ import numpy as np
 import pytest
 
 from litemedsam_jax.imaging.npz import read_npz
+from litemedsam_jax.imaging.postprocess import parse
+from litemedsam_jax.inference.predictor import LiteMedSAM
+from litemedsam_jax.serving.embedding_cache import EmbeddingCache
+from litemedsam_jax.serving.remote.caching_engine import CachingEngine
+from litemedsam_jax.serving.remote.served_weights import ServedWeights
 from tests.conftest import REPOSITORY
 from tests.serving.remote.conftest import SHAPE
+from tests.support.fake_engine import FakeEngine
 
 # The fake engine's mask of a box is the box, so masks are told by where they lie.
 BOX = [[4, 9], [10, 20], [12, 30]]
@@ -232,3 +238,47 @@ def test_the_modality_is_guessed_and_told(serve, connect):
     assert session.original_image_shape == (1, 4, 32, 32)
     said = server.log[-1]
     assert "values from -1000: taken as CT, window 40/400" in said and "axis 2" in said
+
+
+def notched(_, box):
+    """The box, without the middle of its upper half."""
+    logits = np.full((256, 256), -5, np.float32)
+    x_min, y_min, x_max, y_max = box.astype(int)
+    logits[y_min : y_max + 1, x_min : x_max + 1] = 5
+    x, y, third = (x_min + x_max) // 2, (y_min + y_max) // 2, (x_max - x_min) // 6
+    logits[:y, x - third : x + third] = -5
+    return logits
+
+
+def test_other_weights_are_chosen_by_the_servers_address(serve, connect, volume):
+    """They share the encoded slices, and bring the step that cleans their masks."""
+    cache: EmbeddingCache = EmbeddingCache(1 << 30)
+    engine = CachingEngine(FakeEngine(notched), cache)
+    adapted = ServedWeights(LiteMedSAM(engine), parse("hull"), "DSC 0.5 -> 0.7")
+    server = serve(weights={"my": adapted, "raw": ServedWeights(LiteMedSAM(engine))})
+    masks = {}
+    for name in ("", "/my", "/raw"):
+        session = connect(server, path=name)
+        session.set_image(volume[None])
+        masks[name] = np.zeros(SHAPE, np.uint8)
+        session.set_target_buffer(masks[name])
+        session.add_bbox_interaction(BOX, True)
+    assert masks["/raw"].any() and masks["/raw"].sum() < masks[""].sum()
+    np.testing.assert_array_equal(masks["/my"], masks[""])  # the notch is filled
+    served = httpx.get(f"{server.address}/weights").json()["weights"]
+    assert {"path": "/my", "note": "DSC 0.5 -> 0.7"} in served and len(served) == 3
+    refused = httpx.post(f"{server.address}/your/claim")
+    assert refused.status_code == 404 and "no weights /your" in refused.json()["detail"]
+
+
+def test_what_is_taken_away_is_not_cleaned(serve, connect, volume):
+    engine = CachingEngine(FakeEngine(notched), EmbeddingCache(1))
+    served = ServedWeights(LiteMedSAM(engine), parse("hull"))
+    session = connect(serve(weights={"my": served}), path="/my")
+    session.set_image(volume[None])
+    buffer = np.zeros(SHAPE, np.uint8)
+    session.set_target_buffer(buffer)
+    session.add_bbox_interaction(BOX, True)
+    whole = buffer.sum()
+    session.add_bbox_interaction(BOX, False)
+    assert 0 < buffer.sum() < whole / 2  # the notch of what was taken away stays

@@ -10,6 +10,7 @@ const button = document.getElementById("learn");
 const line = document.getElementById("learn-line");
 const row = document.getElementById("weights-row");
 const weights = document.getElementById("weights");
+const note = document.getElementById("weights-note");
 let running = false;
 
 function show(learning) {
@@ -19,6 +20,7 @@ function show(learning) {
   line.textContent = learning.state === "idle" ? "" : learning.line;
   row.hidden = !learning.learned;
   weights.value = learning.chosen;
+  note.textContent = learning.note;
   if (ended && learning.state === "done") say("Learned: choose the weights beside the list of cases.");
   if (running) setTimeout(() => attempt(api.learning), POLL_MS);
 }
