@@ -51,6 +51,9 @@ class ProcessNeeds(NamedTuple):
 
 def apply(needs: ProcessNeeds) -> None:
     """Prepares this process for a command; may start the program once more."""
+    # NumPy's OpenBLAS would start a thread a core, which all wait by spinning after each product;
+    # those that are worth it XLA makes.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if needs.tunables:
         _restart_with(needs.tunables)
     if needs.quick_start:
@@ -81,12 +84,8 @@ def _restart_with(tunables: str) -> None:
 
 
 def _start_quickly() -> None:
-    """Saves the search for garbage, eighty times during imports without a find (20 ms).
-
-    And NumPy's OpenBLAS would start a thread a core, for products that XLA makes here.
-    """
+    """Saves the search for garbage, eighty times during imports without a find (20 ms)."""
     gc.set_threshold(50_000)
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def keep_memory() -> None:

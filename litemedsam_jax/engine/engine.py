@@ -1,6 +1,7 @@
 """Encoder and decoder, ready to run: stored executables where there are any, else compiled now."""
 
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from threading import RLock
@@ -91,17 +92,23 @@ class Engine:
         self._report = _OneLine()
         if self.device == "cpu":
             self._store = store or ProgramStore(config)
-            stored = partial(StoredExecutables, self._programs, self._store, self._report, Loader())
-            self._stored = stored(runtimes or RUNTIMES)
-            lanes = range(cores.lanes())
-            self._lanes = Lanes([stored(runtimes or lane_runtimes(lane)) for lane in lanes])
+            stored = partial(StoredExecutables, self._programs, self._store, self._report)
+            loaders = [Loader() for _ in range(cores.lanes())]
+            lanes = [
+                stored(loader, runtimes or lane_runtimes(lane))
+                for lane, loader in enumerate(loaders)
+            ]
+            self._lanes = Lanes(lanes)
+            # After the first lane's: decoders are wanted last.
+            self._stored = stored(loaders[0], runtimes or RUNTIMES)
             self._lanes.prefetch(next(iter(self._programs)))  # the first of every image
             prepare = partial(_fold_and_plan, config, self.precision, self._store, self._lanes)
         else:
             prepare = partial(_fold, config, self.precision)
         self._check = check or DigestCheck(variables, None, "the weights")
         self._weights = in_background(partial(prepare, variables, self._check))
-        self._binding = RLock()
+        self._binding: defaultdict[int, Any] = defaultdict(RLock)  # by lane: they load side by side
+        self._compiling = RLock()
         self._bound: dict[_Key, Callable[..., Any]] = {}
         self._proven: set[_Key] = set()  # those of `_bound` that ran
 
@@ -203,16 +210,17 @@ class Engine:
 
     def _bind(self, key: _Key, stored: StoredExecutables | None) -> Callable[..., Any]:
         """A program with its parameters: stored, or compiled now."""
-        name, scope, _ = key
-        with self._binding:
+        name, scope, lane = key
+        with self._binding[lane]:
             if key not in self._bound and stored:
                 folded, _ = self._weights()
                 if (executable := stored.bind(name, folded, scope)) is not None:
                     self._bound[key] = executable
-                else:
-                    self._compile_and_store(name)
             if key not in self._bound:
-                self._bound[key] = self._compiler.bind(name, scope)
+                with self._compiling:
+                    if stored:
+                        self._compile_and_store(name)
+                    self._bound[key] = self._compiler.bind(name, scope)
                 self._proven.add(key)  # nothing could be tried instead
             return self._bound[key]
 
@@ -220,7 +228,7 @@ class Engine:
         self, key: _Key, stored: StoredExecutables | None, executable: Any, error: Exception
     ) -> None:
         """A stored executable does not run, which other threads may find as well."""
-        with self._binding:
+        with self._binding[key[-1]]:
             if stored and self._bound.get(key) is executable:
                 stored.reject(key[0], error)
                 del self._bound[key]
