@@ -20,6 +20,7 @@ _SEGMENTING = ProcessNeeds(
 # XLA's threads may be at work when the user ends it.
 _SERVING = ProcessNeeds(tunables=process.HUGE_PAGES, ends_at_once=True)
 _TRAINING = ProcessNeeds(tunables=process.TRAINING_PAGES)
+_SCORING = ("scipy", "surface_distance")  # packages
 
 
 class Command(NamedTuple):
@@ -31,11 +32,13 @@ class Command(NamedTuple):
             every timed case.
         summary: its help in one line.
         needs: of a process that runs nothing else.
+        packages: of an extra that it comes to after long work: a missing one is named before.
     """
 
     module: str
     summary: str
     needs: ProcessNeeds = ProcessNeeds()
+    packages: tuple[str, ...] = ()
 
 
 COMMANDS = {
@@ -52,8 +55,8 @@ COMMANDS = {
     "time": Command("time", "seconds per case of a container image"),
     "prepare": Command("prepare", "cases and training data from image files"),
     "pack": Command("pack", "training npz to ArrayRecord shards"),
-    "finetune": Command("finetune", "train stage 2: the whole model on masks", _TRAINING),
-    "adapt": Command("adapt", "learn from a few labelled cases of one's own", _TRAINING),
+    "finetune": Command("finetune", "train stage 2: the whole model on masks", _TRAINING, _SCORING),
+    "adapt": Command("adapt", "learn from a few labelled cases of one's own", _TRAINING, _SCORING),
     "distill": Command("distill", "train stage 1: the encoder from MedSAM's", _TRAINING),
     "npz-to-npy": Command("npz_to_npy", "training npz to a folder of npy slices"),
     "split": Command("split", "divide cases for training and validation"),
@@ -142,7 +145,7 @@ def _print(text: str, status: int) -> int:
 
 def _run(command: str, program: str | None, arguments: list[str]) -> int:
     import argparse
-    import importlib
+    import importlib.util
 
     try:
         module = importlib.import_module(f"litemedsam_jax.commands.{COMMANDS[command].module}")
@@ -152,7 +155,11 @@ def _run(command: str, program: str | None, arguments: list[str]) -> int:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(parser)
-        return module.run(parser.parse_args(arguments))
+        parsed = parser.parse_args(arguments)
+        for package in COMMANDS[command].packages:
+            if importlib.util.find_spec(package) is None:
+                raise ModuleNotFoundError(name=package)
+        return module.run(parsed)
     except ModuleNotFoundError as error:
         package = (error.name or "").split(".")[0]
         extras = [extra for extra, packages in _OPTIONAL.items() if package in packages.split()]

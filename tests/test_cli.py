@@ -34,6 +34,22 @@ def test_a_missing_optional_package_is_one_sentence(monkeypatch, capsys, module,
     )
 
 
+@pytest.mark.parametrize(
+    ("command", "arguments"), [("finetune", []), ("adapt", ["-i", "a", "-l", "b", "--estimate"])]
+)
+def test_a_package_that_is_needed_late_is_missed_at_once(monkeypatch, capsys, command, arguments):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "surface_distance" else find(name)
+    )
+    assert cli.main([command, *arguments]) == 2
+    printed = capsys.readouterr().err
+    assert printed == (
+        f"litemedsam {command}: needs the package surface_distance: "
+        "pip install 'litemedsam-jax[tools]'\n"
+    )
+
+
 def test_a_missing_package_while_cases_run(monkeypatch, capsys, tmp_path):
     (tmp_path / "a.npz").touch()
 
