@@ -172,7 +172,9 @@ def ready_jax(args: argparse.Namespace) -> tuple[Callable, Callable]:
         variables = decoder_variables(variables)
     made = optimizer.make_optimizer(config, variables["params"], 100)
     step = steps.make_step(config, steps.finetune_loss(config, devices.AXIS), made, devices.AXIS)
-    program = devices.DeviceFunction(step, mapped_output=False, donate=True)
+    program = devices.DeviceFunction(
+        step, mapped_output=False, donate=True, precision=args.precision
+    )
     state = steps.init_state(variables, made, ema=False)
     batch = {
         name: array[None, None] for name, array in made_up_batch(args.batch, args.cached).items()

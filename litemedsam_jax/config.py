@@ -90,6 +90,7 @@ class Execution:
     """How a network computes; its variables' meaning does not depend on it."""
 
     dtype: str = "float32"  # of activations and matrix products; parameters stay float32
+    products: str = "float32"  # on CPUs: of products' operands, where activations are float32
     folded: bool = False  # decoding only: variables went through engine.folding
     batch_axis: str | None = None  # pmap axis over which BatchNorm's statistics are averaged
     remat: bool = False  # recompute each block in the backward pass instead of storing it

@@ -121,7 +121,8 @@ def gelu(x: Array) -> Array:
     return _gelu(x) if on_cpu() else x * 0.5 * (1 + lax.erf(x * math.sqrt(0.5)))
 
 
-def _rational_gelu(x: Array) -> Array:
+def rational_gelu(x: Array) -> Array:
+    """GELU by a quotient of polynomials."""
     wide = x.astype(jnp.float32)
     return (wide * _normal_distribution(wide)).astype(x.dtype)
 
@@ -147,7 +148,7 @@ def gelu_and_slope(x: Array) -> tuple[Array, Array]:
     return x * distribution, distribution + x * _normal_density(x)
 
 
-_gelu = jax.custom_vjp(_rational_gelu)
+_gelu = jax.custom_vjp(rational_gelu)
 
 
 def _gelu_backward(x, gradient):
@@ -157,7 +158,7 @@ def _gelu_backward(x, gradient):
     return ((gradient.astype(jnp.float32) * slope).astype(x.dtype),)
 
 
-_gelu.defvjp(lambda x: (_rational_gelu(x), x), _gelu_backward)
+_gelu.defvjp(lambda x: (rational_gelu(x), x), _gelu_backward)
 
 
 # ---- depthwise convolution
@@ -238,33 +239,3 @@ def _kernel_gradient(x: Array, gradient: Array, size: int, stride: int, padding:
 
 
 _depthwise.defvjp(_depthwise_forward, _depthwise_backward)
-
-
-# ---- padding
-
-
-def surround(x: Array, token: Array, bottom: int, right: int) -> Array:
-    """x (B, H, W, C) with `token` (1, 1, 1, C) laid at its bottom and right."""
-    return (_surround if on_cpu() else _plain_surround)(x, token, bottom, right)
-
-
-def _plain_surround(x, token, bottom, right):
-    _, height, width, _ = x.shape
-    # Padding with zeros what is left after subtraction would round; selecting does not.
-    x = jnp.pad(x, ((0, 0), (0, bottom), (0, right), (0, 0)))
-    inside = (jnp.arange(height + bottom) < height)[:, None] & (jnp.arange(width + right) < width)
-    return jnp.where(inside[None, :, :, None], x, token)
-
-
-_surround = jax.custom_vjp(_plain_surround, nondiff_argnums=(2, 3))
-
-
-def _surround_backward(bottom, right, _, gradient):
-    height, width = gradient.shape[1] - bottom, gradient.shape[2] - right
-    below, beside = gradient[:, height:], gradient[:, :height, width:]
-    by_token = sum(channel_sums(same, part) for part in (below, beside) if part.size)
-    by_token = jnp.zeros(gradient.shape[-1:], gradient.dtype) + by_token
-    return gradient[:, :height, :width], by_token[None, None, None]
-
-
-_surround.defvjp(lambda *arguments: (_plain_surround(*arguments), None), _surround_backward)

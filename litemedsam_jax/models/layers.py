@@ -95,13 +95,24 @@ class BatchNorm(nn.Module):
         axis = self.batch_axis
         x, mean, variance = normalisation.batch_norm(x, scale, bias, self.epsilon, axis)
         if not self.is_initializing():
-            devices = 1 if axis is None else lax.axis_size(axis)
-            count = x.size // channels * devices
-            unbiased = variance * (count / max(count - 1, 1))
-            keep, take = self.momentum, 1 - self.momentum
-            running_mean.value = keep * running_mean.value + take * mean
-            running_var.value = keep * running_var.value + take * unbiased
+            self.track(mean, variance, x.size // channels)
         return x.astype(self.dtype)
+
+    def track(self, mean: Array, variance: Array, count: int) -> None:
+        """Moves the running averages towards a batch's mean and biased variance (C,).
+
+        `count` is the number of values of each channel on this device.
+        """
+        devices = 1 if self.batch_axis is None else lax.axis_size(self.batch_axis)
+        unbiased = variance * (count * devices / max(count * devices - 1, 1))
+        for name, value in (("mean", mean), ("var", unbiased)):
+            before: Array = self.get_variable("batch_stats", name)
+            after = self.momentum * before + (1 - self.momentum) * value
+            self.put_variable("batch_stats", name, after)
+
+    def factors(self) -> tuple[Array, Array]:
+        """scale and bias (C,), once initialised."""
+        return self.get_variable("params", "scale"), self.get_variable("params", "bias")
 
 
 class Conv(nn.Module):
@@ -142,6 +153,10 @@ class Conv(nn.Module):
             bias = self.param("bias", init, (self.features,)).astype(self.dtype)
             x = cpu_ops.add(x, bias)
         return x
+
+    def weights(self) -> Array:
+        """The kernel (k, k, inputs, features), once initialised."""
+        return self.get_variable("params", "kernel")
 
 
 class ConvNorm(nn.Module):

@@ -11,7 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from litemedsam_jax.config import Execution, StageConfig, TinyViTConfig
-from litemedsam_jax.models import cpu_ops
+from litemedsam_jax.models.cpu_batch_norm import Norm
+from litemedsam_jax.models.cpu_mbconv import MBConvParameters, mbconv
+from litemedsam_jax.models.cpu_mlp import MlpParameters, with_mlp
+from litemedsam_jax.models.cpu_ops import on_cpu
+from litemedsam_jax.models.cpu_window_attention import AttentionParameters, with_attention
 from litemedsam_jax.models.layers import (
     Array,
     Conv,
@@ -24,6 +28,8 @@ from litemedsam_jax.models.layers import (
     partition_windows,
 )
 from litemedsam_jax.models.window_attention import attend_windows
+
+_EPSILON = 1e-5  # of LayerNorms within blocks
 
 
 class TinyViT(nn.Module):
@@ -121,12 +127,30 @@ class MBConv(nn.Module):
     def __call__(self, x: Array, train: bool) -> Array:
         features, execution = x.shape[-1], self.execution
         hidden = features * self.expansion
-        y = gelu(ConvNorm(hidden, execution, name="conv1")(x, train))
-        y = ConvNorm(hidden, execution, 3, padding=1, depthwise=True, name="conv2")(y, train)
         # A block starts as the identity: torch's zero scale of the last BatchNorm.
         zeros = nn.initializers.zeros
-        y = ConvNorm(features, execution, scale_init=zeros, name="conv3")(gelu(y), train)
-        return gelu(x + y)
+        widen = ConvNorm(hidden, execution, name="conv1")
+        depthwise = ConvNorm(hidden, execution, 3, padding=1, depthwise=True, name="conv2")
+        narrow = ConvNorm(features, execution, scale_init=zeros, name="conv3")
+        if train and execution.products != "float32" and not self.is_initializing():
+            return self._in_tiles(x, widen, depthwise, narrow)
+        y = gelu(depthwise(gelu(widen(x, train)), train))
+        return gelu(x + narrow(y, train))
+
+    def _in_tiles(self, x: Array, widen: ConvNorm, depthwise: ConvNorm, narrow: ConvNorm) -> Array:
+        parameters = MBConvParameters(
+            widen.c.weights()[0, 0],
+            Norm(*widen.bn.factors()),
+            depthwise.c.weights()[:, :, 0],
+            Norm(*depthwise.bn.factors()),
+            narrow.c.weights()[0, 0],
+            Norm(*narrow.bn.factors()),
+        )
+        execution, epsilon = self.execution, widen.bn.epsilon
+        y, moments = mbconv(x, parameters, epsilon, execution.products, execution.batch_axis)
+        for layer, (mean, variance) in zip((widen, depthwise, narrow), moments, strict=True):
+            layer.bn.track(mean, variance, x.size // x.shape[-1])
+        return y
 
 
 class PatchMerging(nn.Module):
@@ -157,12 +181,12 @@ class TinyViTBlock(nn.Module):
         dim, execution = self.config.dim, self.execution
         self.attn = WindowAttention(self.config, execution)
         self.local_conv = ConvNorm(dim, execution, 3, padding=1, depthwise=True)
-        self.mlp = Mlp(dim * self.mlp_ratio, execution)
+        self.mlp = Mlp(dim, dim * self.mlp_ratio, execution)
 
     def __call__(self, x: Array, train: bool) -> Array:
-        x = x + self.attn(x)
+        x = self.attn.added_to(x)
         x = self.local_conv(x, train)
-        return x + self.mlp(x)
+        return self.mlp.added_to(x)
 
 
 class WindowAttention(nn.Module):
@@ -179,7 +203,7 @@ class WindowAttention(nn.Module):
     def setup(self):
         dim, heads, window = self.config.dim, self.config.heads, self.config.window
         dtype = self.execution.dtype
-        self.norm = LayerNorm(1e-5, dtype)
+        self.norm = LayerNorm(_EPSILON, dtype)
         self.qkv = Linear(dim, 3 * dim, dtype, init_std=0.02)
         self.proj = Linear(dim, dim, dtype, init_std=0.02)
         zeros = nn.initializers.zeros
@@ -200,12 +224,36 @@ class WindowAttention(nn.Module):
         x = merge_windows(x, window, padded_height, padded_width)
         return self.proj(x[:, :height, :width])
 
+    def added_to(self, x: Array) -> Array:
+        """x plus its attention."""
+        if not on_cpu() or self.is_initializing():
+            return x + self(x)
+        _, height, width, _ = x.shape
+        window = self.config.window
+        bottom, right = padded_size(height, window) - height, padded_size(width, window) - width
+        padded = jnp.pad(x, ((0, 0), (0, bottom), (0, right), (0, 0)))
+        parameters = AttentionParameters(
+            *self.norm.factors(),
+            self.qkv.kernel,
+            self.qkv.bias,
+            self.proj.kernel,
+            self.proj.bias,
+            self.attention_biases[:, offset_index(window)],
+        )
+        windows = with_attention(
+            partition_windows(padded, window), parameters, _EPSILON, self.execution.products
+        )
+        return merge_windows(windows, window, *padded.shape[1:3])[:, :height, :width]
+
 
 def _pad_with(x: Array, token: Array, window: int) -> Array:
     """Lays `token` (1, 1, 1, C) at the bottom and right of x, up to multiples of `window`."""
     _, height, width, _ = x.shape
     bottom, right = padded_size(height, window) - height, padded_size(width, window) - width
-    return cpu_ops.surround(x, token, bottom, right)
+    # Padding with zeros what is left after subtraction would round; selecting does not.
+    x = jnp.pad(x, ((0, 0), (0, bottom), (0, right), (0, 0)))
+    rows, columns = jnp.arange(height + bottom) < height, jnp.arange(width + right) < width
+    return jnp.where((rows[:, None] & columns)[None, :, :, None], x, token)
 
 
 def offset_index(window: int) -> np.ndarray:
@@ -217,12 +265,25 @@ def offset_index(window: int) -> np.ndarray:
 class Mlp(nn.Module):
     """LayerNorm, widen, GELU, narrow."""
 
+    dim: int
     hidden: int
     execution: Execution
 
-    @nn.compact
+    def setup(self):
+        dtype = self.execution.dtype
+        self.norm = LayerNorm(_EPSILON, dtype)
+        self.fc1 = Linear(self.dim, self.hidden, dtype, init_std=0.02)
+        self.fc2 = Linear(self.hidden, self.dim, dtype, init_std=0.02)
+
     def __call__(self, x: Array) -> Array:
-        dim, hidden, dtype = x.shape[-1], self.hidden, self.execution.dtype
-        y = LayerNorm(1e-5, dtype, name="norm")(x)
-        y = gelu(Linear(dim, hidden, dtype, 0.02, name="fc1")(y))
-        return Linear(hidden, dim, dtype, 0.02, name="fc2")(y)
+        return self.fc2(gelu(self.fc1(self.norm(x))))
+
+    def added_to(self, x: Array) -> Array:
+        """x plus what this makes of it."""
+        if not on_cpu() or self.is_initializing():
+            return x + self(x)
+        widen, narrow = self.fc1, self.fc2
+        parameters = MlpParameters(
+            *self.norm.factors(), widen.kernel, widen.bias, narrow.kernel, narrow.bias
+        )
+        return with_mlp(x, parameters, _EPSILON, self.execution.products)

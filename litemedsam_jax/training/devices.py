@@ -18,9 +18,12 @@ from litemedsam_jax.training.config import Hosts
 from litemedsam_jax.training.data import Sharding
 
 AXIS = "devices"  # gradients, metrics and BatchNorm's statistics are averaged over it
+_YNN = "xla_cpu_experimental_ynn_fusion_type"
 _COMPILER_OPTIONS: dict[str, dict[str, str | bool]] = {
-    # See engine.programs: XLA's YNNPACK fusions make these networks slower on CPUs.
-    "cpu": {"xla_cpu_experimental_ynn_fusion_type": ""},
+    # See engine.programs: XLA's YNNPACK fusions make these networks slower on CPUs; of bfloat16, it
+    # takes every product, alone.
+    "cpu": {_YNN: ""},
+    "cpu, bfloat16": {_YNN: "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"},
     # Products by cuBLAS alone: trying Triton's beside it takes most of the compiler's time (655
     # against 196 s of processor time), and steps are as fast without (H100, jax 0.11.2).
     "gpu": {"xla_gpu_enable_triton_gemm": False},
@@ -111,7 +114,13 @@ class DeviceFunction:
     """A function of (replicated, batch) on all devices, compiled when first called."""
 
     def __init__(
-        self, function: Callable, *, mapped_output: bool, local: bool = False, donate: bool = False
+        self,
+        function: Callable,
+        *,
+        mapped_output: bool,
+        local: bool = False,
+        donate: bool = False,
+        precision: str = "float32",
     ):
         """Wraps a function.
 
@@ -121,7 +130,9 @@ class DeviceFunction:
                 devices (the function averages over `AXIS`), and have none.
             local: run on this process's devices alone, without the others.
             donate: the first argument's memory is reused for the result.
+            precision: "float32" or "bfloat16", of its products.
         """
+        self._precision = precision
         self._mapped = jax.pmap(
             function,
             axis_name=AXIS,
@@ -148,7 +159,9 @@ class DeviceFunction:
         key = str(jax.tree.map(np.shape, batch))
         if key not in self._compiled:
             lowered = self._mapped.lower(replicated, batch)
-            options = _COMPILER_OPTIONS.get(jax.default_backend())
+            backend = jax.default_backend()
+            options = _COMPILER_OPTIONS.get(f"{backend}, {self._precision}")
+            options = options or _COMPILER_OPTIONS.get(backend)
             self._compiled[key] = lowered.compile(compiler_options=options)
             if jax.default_backend() == "cpu":
                 process.release_memory()

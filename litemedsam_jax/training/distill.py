@@ -165,7 +165,9 @@ def _validator(
         student: Any = network.apply(variables, batch["image"])
         return jnp.square(student - batch["embedding"].astype(jnp.float32)).mean((1, 2, 3))
 
-    error_function = devices.DeviceFunction(errors, mapped_output=True, local=True)
+    error_function = devices.DeviceFunction(
+        errors, mapped_output=True, local=True, precision=config.dtype
+    )
     unflipped = replace(sample, data=replace(config.data, flips=False))
     count = jax.local_device_count()
 

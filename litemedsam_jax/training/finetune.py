@@ -167,7 +167,7 @@ def prediction_function(config: TrainingConfig) -> devices.DeviceFunction:
         )
         return logits[:, :, 0]
 
-    return devices.DeviceFunction(predict, mapped_output=True, local=True)
+    return devices.DeviceFunction(predict, mapped_output=True, local=True, precision=config.dtype)
 
 
 def check_trainable(model: ModelConfig) -> None:

@@ -133,6 +133,7 @@ def run_training(
             make_step(config, task.loss(config, devices.AXIS), optimizer, devices.AXIS),
             mapped_output=False,
             donate=True,
+            precision=config.dtype,
         )
     step = task.steps[key]
     batches = partial(_batches, config, task, catalog, samples)

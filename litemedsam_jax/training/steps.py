@@ -10,6 +10,7 @@ import optax
 from jax import lax
 
 from litemedsam_jax.config import Execution, ModelConfig
+from litemedsam_jax.models.cpu_ops import on_cpu
 from litemedsam_jax.models.lite_medsam import LiteMedSAMNetwork, make_image_encoder
 from litemedsam_jax.training import losses
 from litemedsam_jax.training.config import TrainingConfig
@@ -54,8 +55,9 @@ def init_state(
 
 
 def execution(config: TrainingConfig, axis: str | None) -> Execution:
-    """How the trained network computes."""
-    return Execution(dtype=config.dtype, batch_axis=axis, remat=config.remat)
+    """How the trained network computes: on CPUs in bfloat16 only what products multiply."""
+    dtype, products = ("float32", config.dtype) if on_cpu() else (config.dtype, "float32")
+    return Execution(dtype=dtype, products=products, batch_axis=axis, remat=config.remat)
 
 
 def finetune_loss(config: TrainingConfig, axis: str | None = None) -> LossFunction:

@@ -29,7 +29,6 @@ CASES = {
         lambda x, s, b: normalisation.layer_norm(x, s, b, 1e-5),
         (IMAGE, CHANNELS, CHANNELS + 1),
     ),
-    "surround": (lambda x, t: cpu_ops.surround(x, t, 5, 0), (IMAGE, normal(1, 1, 1, 32))),
 }
 
 

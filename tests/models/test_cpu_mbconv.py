@@ -1,0 +1,65 @@
+"""An MBConv block in tiles with its gradients, against those of the plain formula."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from litemedsam_jax.models.cpu_batch_norm import Norm
+from litemedsam_jax.models.cpu_mbconv import MBConvParameters, mbconv
+from litemedsam_jax.models.layers import gelu
+
+CHANNELS, HIDDEN = 8, 32
+
+
+def normalised(x, norm, moments):
+    mean, variance = x.mean((0, 1, 2)), x.var((0, 1, 2))
+    moments.append((mean, variance))
+    return (x - mean) / jnp.sqrt(variance + 1e-5) * norm.scale + norm.bias
+
+
+def plain(x, parameters):
+    moments = []
+    y = gelu(normalised(x @ parameters.widen, parameters.widen_norm, moments))
+    kernel = parameters.depthwise[:, :, None]
+    layout = ("NHWC", "HWIO", "NHWC")
+    y = jax.lax.conv_general_dilated(
+        y, kernel, (1, 1), "SAME", dimension_numbers=layout, feature_group_count=HIDDEN
+    )
+    y = gelu(normalised(y, parameters.depthwise_norm, moments))
+    y = normalised(y @ parameters.narrow, parameters.narrow_norm, moments)
+    return gelu(x + y), moments
+
+
+# 10 rows: tiles of five; of two images of 24 rows the tiles' neighbours must not mix.
+@pytest.mark.parametrize("dtype, bound", [("float32", 5e-5), ("bfloat16", 0.04)])
+@pytest.mark.parametrize("shape", [(1, 10, 16, CHANNELS), (2, 24, 16, CHANNELS)])
+def test_result_moments_and_gradients(shape, dtype, bound):
+    random = np.random.default_rng(shape[1])
+
+    def array(*shape):
+        return jnp.asarray(random.normal(size=shape), jnp.float32)
+
+    def norm(channels):
+        return Norm(1 + 0.1 * array(channels), 0.1 * array(channels))
+
+    given = MBConvParameters(
+        array(CHANNELS, HIDDEN) / 3,
+        norm(HIDDEN),
+        array(3, 3, HIDDEN) / 3,
+        norm(HIDDEN),
+        array(HIDDEN, CHANNELS) / 6,
+        norm(CHANNELS),
+    )
+    x, weights = array(*shape), array(*shape)
+
+    def tiled(x, parameters):
+        return mbconv(x, parameters, 1e-5, dtype, None)
+
+    results = []
+    for function in (tiled, plain):
+        value, pull, moments = jax.vjp(jax.jit(function), x, given, has_aux=True)
+        results.append((value, moments, pull(weights)))
+    for ours, expected in zip(*map(jax.tree.leaves, results), strict=True):
+        assert ours.shape == expected.shape and ours.dtype == jnp.float32
+        assert np.linalg.norm(ours - expected) < bound * np.linalg.norm(expected)
