@@ -12,9 +12,7 @@ from litemedsam_jax.imaging.slice_prompt import SliceBox, SlicePrompt
 from litemedsam_jax.inference.predictor import LiteMedSAM
 from litemedsam_jax.training.decoding import Decoder
 from litemedsam_jax.training.embedding_files import EmbeddingFiles, Encode
-
-# In the place of a strategy: volumes from one box on one slice of each object, propagated.
-FROM_SLICE = "slice"
+from litemedsam_jax.weights.adaptation_note import FROM_SLICE
 
 
 class CachedEngine:

@@ -122,11 +122,11 @@ def run(args: argparse.Namespace) -> int:
 def _adapt(args: argparse.Namespace) -> int:
     from litemedsam_jax.adaptation.adapt import Adapter, Start, Stopped, adapt
     from litemedsam_jax.adaptation.cases import read_cases
-    from litemedsam_jax.adaptation.scoring import FROM_SLICE
     from litemedsam_jax.inference.strategies import parse
     from litemedsam_jax.training import finetune
     from litemedsam_jax.training.devices import say
     from litemedsam_jax.training.initial_weights import whole_model
+    from litemedsam_jax.weights.adaptation_note import FROM_SLICE
 
     if args.strategy != FROM_SLICE:
         parse(args.strategy)

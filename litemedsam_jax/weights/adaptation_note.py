@@ -8,6 +8,8 @@ from litemedsam_jax.weights.errors import CheckpointError
 from litemedsam_jax.weights.safetensors_file import read_metadata
 
 KEY = "adaptation"  # of the metadata: a JSON object with `summary`, `strategy`, `postprocess`
+# In the place of a strategy: volumes from one box on one slice of each object, propagated.
+FROM_SLICE = "slice"
 _LONGEST = 300  # characters
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from litemedsam_jax.imaging.postprocess import OF_SLICES, Step, parse
-from litemedsam_jax.weights.adaptation_note import adaptation_note
+from litemedsam_jax.weights.adaptation_note import FROM_SLICE, adaptation_note
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ def steps_for(
         strategy: the name of that of the masks.
         asked: by the user; None: nothing was said. Steps that are asked for take the place of those
             that the weights name.
-        by_slice: masks are made slice by slice: a step that needs the whole of one is not applied.
+        by_slice: boxes are drawn on slices, of which masks are made one by one: a step that needs
+            the whole of a mask is not applied.
 
     Raises:
         ValueError: such a step was asked for.
@@ -56,7 +57,9 @@ def steps_for(
     except ValueError:
         return MaskSteps((), f"{note.summary}; not applied: there is no step '{chosen}' here")
     why_not = ""
-    if strategy != note.strategy:
+    if note.strategy == FROM_SLICE and not by_slice:
+        why_not = "was chosen for volumes with boxes on one slice, so it is not applied here"
+    elif note.strategy not in (strategy, FROM_SLICE):
         why_not = f"was chosen with --strategy {note.strategy}, so it is not applied here"
     elif by_slice and not all(step.name in OF_SLICES for step in steps):
         why_not = "needs the whole mask, so it is not applied here"

@@ -5,7 +5,6 @@ import pytest
 
 from litemedsam_jax.adaptation.cases import LabelledCase
 from litemedsam_jax.adaptation.scoring import (
-    FROM_SLICE,
     CachedEngine,
     mean,
     scores_of_cases,
@@ -13,6 +12,7 @@ from litemedsam_jax.adaptation.scoring import (
 )
 from litemedsam_jax.imaging.boxes import boxes_of_labels
 from litemedsam_jax.training.embedding_files import EmbeddingFiles
+from litemedsam_jax.weights.adaptation_note import FROM_SLICE
 from tests.support.fake_engine import FakeEngine
 
 

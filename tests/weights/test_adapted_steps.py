@@ -16,10 +16,10 @@ SMOOTH = (Step("smooth"),)
 
 @pytest.fixture
 def adapted(tmp_path):
-    """Writes weights for which a step was chosen with `best`."""
+    """Writes weights for which a step was chosen."""
 
-    def write(step: str):
-        record = {"summary": "DSC 0.5 -> 0.7", "strategy": "best", "postprocess": step}
+    def write(step: str, strategy: str = "best"):
+        record = {"summary": "DSC 0.5 -> 0.7", "strategy": strategy, "postprocess": step}
         path = tmp_path / "my.safetensors"
         arrays = {"params/a": np.zeros(3, np.float32)}
         save(path, arrays, small_model(), metadata={KEY: json.dumps(record)})
@@ -36,6 +36,13 @@ def test_the_step_is_for_masks_of_the_strategy_it_was_chosen_with(adapted):
     masks = steps_for(path, "reference")
     assert masks.steps == ()
     assert "was chosen with --strategy best, so it is not applied here" in masks.line
+
+
+def test_a_step_of_boxes_on_one_slice_is_for_programs_that_draw_them(adapted):
+    path = adapted("hull", "slice")
+    assert steps_for(path, "reference", by_slice=True).steps == (Step("hull"),)
+    masks = steps_for(path, "best")
+    assert masks.steps == () and "chosen for volumes with boxes on one slice" in masks.line
 
 
 def test_what_is_asked_for_takes_its_place(adapted):
