@@ -115,7 +115,7 @@ def _weights(args: argparse.Namespace, cache_bytes: int) -> "dict[str, ServedWei
 
     files = {DEFAULT: args.weights}
     for path in args.also:
-        if path.stem in files or not re.fullmatch(r"[\w.-]+", path.stem, re.ASCII):
+        if path.stem in files or not re.fullmatch(r"\w[\w.-]*", path.stem, re.ASCII):
             raise ValueError(
                 f"--also {path}: its name is a part of the server's URL; expected one of its own, "
                 "of letters, digits, '_', '-' and '.'"
