@@ -237,7 +237,8 @@ class TrainingConfig:
         group="checkpoints and reports", on_resume="ignore",
     )  # fmt: skip
     dtype: str = option(
-        "float32", "of activations; parameters, losses and BatchNorm stay float32", "--precision",
+        "float32", "of activations (on CPUs of what the encoder's products multiply); parameters, "
+        "losses and BatchNorm stay float32", "--precision",
         group="computing", choices=("float32", "bfloat16"),
     )  # fmt: skip
     remat: bool = option(
