@@ -34,7 +34,7 @@ class Compiler:
         self._folded, self._config, self._programs = folded, config, programs
         self._device_name = device
         self._compiled: dict[str, Any] = {}
-        self._on_device: dict[tuple[str, tuple[str, ...]], list] = {}
+        self._on_device: dict[tuple[str, tuple[str, ...], Any], list] = {}
         self._encoder: Callable[..., Any] | None = None
         self._prompt_decoders: dict[bool, Callable[..., Any]] = {}
 
@@ -50,10 +50,10 @@ class Compiler:
         import jax
 
         program = self._programs[name]
-        key = scope, program.parameters
+        device = program.device(self._device())
+        key = scope, program.parameters, device
         if key not in self._on_device:
             parameters = program.arguments(self._folded, scope)
-            device = program.device(self._device())
             self._on_device[key] = jax.device_put(parameters, device)
         return partial(self.compiled(name), self._on_device[key])
 

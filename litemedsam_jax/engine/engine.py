@@ -23,6 +23,7 @@ from litemedsam_jax.engine.folded_cache import fold_once
 from litemedsam_jax.engine.folding import fold
 from litemedsam_jax.engine.lanes import Lanes
 from litemedsam_jax.engine.network import (
+    DECODE_IN_LANE,
     DECODE_SIZES,
     all_programs,
     decode_size,
@@ -87,8 +88,8 @@ class Engine:
         self.device = device or _choose_device()
         self.precision = choose(precision, self.device).precision
         self.compiled: list[str] = []
-        self._programs = all_programs(config, self.precision)
-        self._stored: StoredExecutables | None = None  # for all cores: of the decoders
+        self._programs = all_programs(config, self.precision, accelerator=self.device != "cpu")
+        self._stored: StoredExecutables | None = None  # for all cores: of the decoder
         self._report = _OneLine()
         if self.device == "cpu":
             self._store = store or ProgramStore(config)
@@ -98,7 +99,7 @@ class Engine:
                 stored(loader, runtimes or lane_runtimes(lane))
                 for lane, loader in enumerate(loaders)
             ]
-            self._lanes = Lanes(lanes)
+            self._lanes, self._decoder_lanes = Lanes(lanes, "encoder"), Lanes(lanes, "decoder")
             # After the first lane's: decoders are wanted last.
             self._stored = stored(loaders[0], runtimes or RUNTIMES)
             self._lanes.prefetch(next(iter(self._programs)))  # the first of every image
@@ -129,8 +130,10 @@ class Engine:
 
     def prepare(self, box_count: int) -> None:
         """Starts to load the decoder for so many boxes, which `encode` then need not wait for."""
-        if self._stored:
-            self._stored.prefetch(decoder_name(min(box_count, DECODE_SIZES[-1])))
+        if self._stored and box_count > 1:
+            self._lanes.prefetch(DECODE_IN_LANE)
+        elif self._stored:
+            self._stored.prefetch(decoder_name(box_count))
 
     def encode(self, image: np.ndarray) -> Any:
         """Encodes an image.
@@ -166,16 +169,33 @@ class Engine:
             Logits (N, S, S) and predicted IoU (N,), float32.
         """
         self.wait()
-        logits, iou = [], []
-        for start in range(0, len(boxes), DECODE_SIZES[-1]):
-            chunk = boxes[start : start + DECODE_SIZES[-1]]
-            padded = np.zeros((1, decode_size(len(chunk)), 4), np.float32)
-            padded[0, : len(chunk)] = chunk
-            key = decoder_name(len(chunk)), "", 0
-            outputs = self._run(key, self._stored, embedding, padded)
-            logits.append(np.asarray(outputs[0])[0, : len(chunk), 0])
-            iou.append(np.asarray(outputs[1])[0, : len(chunk), 0])
+        if self._stored is not None and len(boxes) > 1:
+            submit = self._decoder_lanes.submit
+            decoding = [submit(self._decode_in_lane, embedding, box) for box in boxes]
+            outputs = [one.result() for one in decoding]
+        else:
+            batches = range(0, len(boxes), DECODE_SIZES[-1])
+            outputs = [
+                self._decode(embedding, boxes[start : start + DECODE_SIZES[-1]])
+                for start in batches
+            ]
+        logits, iou = zip(*outputs, strict=True)
         return np.concatenate(logits), np.concatenate(iou)
+
+    def _decode(self, embedding: Any, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes (N, 4), at most `DECODE_SIZES[-1]`, with all cores or by an accelerator."""
+        count = len(boxes)
+        padded = np.zeros((1, decode_size(count), 4), np.float32)
+        padded[0, :count] = boxes
+        outputs = self._run((decoder_name(count), "", 0), self._stored, embedding, padded)
+        return np.asarray(outputs[0])[0, :count, 0], np.asarray(outputs[1])[0, :count, 0]
+
+    def _decode_in_lane(self, embedding: Any, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A box (4,), by the lane whose thread asks."""
+        lanes = self._decoder_lanes
+        key, boxes = (DECODE_IN_LANE, "", lanes.number), np.asarray(box, np.float32)[None, None]
+        outputs = self._run(key, lanes.executables, embedding, boxes)
+        return np.asarray(outputs[0])[0, :, 0], np.asarray(outputs[1])[0, :, 0]
 
     def decode_prompts(
         self, embedding: Any, multimask: bool, **prompts: np.ndarray | tuple | None

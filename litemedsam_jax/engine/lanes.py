@@ -1,4 +1,4 @@
-"""Lanes: threads that run the encoder's tiles side by side, each on a core of its own.
+"""Lanes: threads that run the encoder's tiles, or decode boxes, side by side, a core for each.
 
 A client of XLA's that has several cores cuts every loop and product for its threads and waits for
 all of them a hundred times a tile. Tiles that are computed by one core each wait a few times an
@@ -20,19 +20,20 @@ class Lanes:
     The threads are shared by all models of a process.
     """
 
-    def __init__(self, executables: Sequence[StoredExecutables]):
+    def __init__(self, executables: Sequence[StoredExecutables], name: str):
         """Starts no thread yet.
 
         Args:
             executables: of each lane.
+            name: of the threads: tasks of another name do not wait for these.
         """
         self._executables = executables
-        self._pool, self._thread = _threads(len(executables))
+        self._pool, self._thread = _threads(len(executables), name)
 
     @property
-    def submit(self) -> Callable[..., Future[Any]] | None:
-        """As an executor's; None: there is one lane, which is the thread that calls."""
-        return self._pool.submit if len(self._executables) > 1 else None
+    def submit(self) -> Callable[..., Future[Any]]:
+        """As an executor's; the thread that calls is the lane where there is only one."""
+        return self._pool.submit if len(self._executables) > 1 else call_now
 
     @property
     def number(self) -> int:
@@ -51,12 +52,19 @@ class Lanes:
                 executables.prefetch(name)
 
 
+def call_now(function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+    """Calls a function as an executor's `submit` does, but in this thread."""
+    done: Future[Any] = Future()
+    done.set_result(function(*arguments))
+    return done
+
+
 @cache
-def _threads(count: int) -> tuple[ThreadPoolExecutor, local]:
+def _threads(count: int, name: str) -> tuple[ThreadPoolExecutor, local]:
     """A pool whose threads know their number; each starts when it is needed."""
     thread, numbers = local(), iter(range(count))
 
     def initialise() -> None:
         thread.number = next(numbers)
 
-    return ThreadPoolExecutor(count, "lane", initialise), thread
+    return ThreadPoolExecutor(count, name, initialise), thread

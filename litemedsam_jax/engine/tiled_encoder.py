@@ -4,11 +4,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
 from litemedsam_jax.engine.encoder_plan import EncoderLayer
+from litemedsam_jax.engine.lanes import call_now
 from litemedsam_jax.engine.row_tiles import PaddedGrid, RowTiles
 
 # (program's name, scope, tile (1, R, S, C), inside (1, R)) -> the tile of the output.
@@ -18,7 +18,7 @@ Submit = Callable[..., Future[None]]
 
 
 def encode(
-    run: RunTile, layers: list[EncoderLayer], image: np.ndarray, submit: Submit | None = None
+    run: RunTile, layers: list[EncoderLayer], image: np.ndarray, submit: Submit = call_now
 ) -> np.ndarray:
     """Runs all layers.
 
@@ -29,12 +29,11 @@ def encode(
         layers: from `plan`.
         image: (S, S, 3) float32.
         submit: calls a function in a thread, several at a time if it likes, but begins them in
-            order; None: they are called one after the other.
+            order.
 
     Returns:
         The embedding (1, G, G, C).
     """
-    submit = submit or _call
     grid = PaddedGrid(layers[0].tiles)
     grid.write(0, image[None])
     embedding = layers[-1].tiles.whole_output
@@ -76,10 +75,3 @@ def _reaching(
     """What writes the rows that a tile sees."""
     seen = tiles.seen(start)
     return [done for rows, done in written if rows.start < seen.stop and seen.start < rows.stop]
-
-
-def _call(function: Callable[..., None], *arguments: Any) -> Future[None]:
-    done: Future[None] = Future()
-    function(*arguments)
-    done.set_result(None)
-    return done
