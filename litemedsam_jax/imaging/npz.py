@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import IO, Any
 
 import numpy as np
@@ -18,6 +19,10 @@ from litemedsam_jax.imaging.errors import CaseError
 
 # Arrays that declare more than this are refused before memory is taken for them.
 MAX_ARRAY_BYTES = 1 << 30
+
+# An array's header is parsed as Python; Python 3.11 may fail where several threads do that at once
+# (SystemError; python/cpython#106905).
+HEADERS = Lock()
 
 # What zipfile raises on damaged files: a name that is no UTF-8 is a ValueError, lzma its own.
 _DAMAGE = (
@@ -157,7 +162,8 @@ def _read_header(
             text = io.BytesIO(size + stream.read(length))
             form = np.lib.format
             parse = form.read_array_header_1_0 if first else form.read_array_header_2_0
-            shape, fortran, dtype = parse(text)
+            with HEADERS:
+                shape, fortran, dtype = parse(text)
     except (OSError, *_DAMAGE[:-1]):
         raise
     except Exception as error:  # the header is a Python literal, which can fail in many ways

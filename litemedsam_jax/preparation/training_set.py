@@ -20,7 +20,7 @@ from litemedsam_jax.imaging.errors import CaseError
 from litemedsam_jax.imaging.file_kinds import modality_of
 from litemedsam_jax.imaging.input_frame import Frame, resize_labels
 from litemedsam_jax.imaging.labels import as_labels
-from litemedsam_jax.imaging.npz import read_npz
+from litemedsam_jax.imaging.npz import HEADERS, read_npz
 
 SHARD_PATTERN = "slices-*.array_record"
 _SLICE_NAME = re.compile(r"(?P<case>.+)-(?P<index>\d{3,})")
@@ -254,5 +254,5 @@ def _encode(image: np.ndarray, gts: np.ndarray) -> bytes:
 
 def decode(record: bytes) -> tuple[np.ndarray, np.ndarray]:
     """Image (H, W) or (H, W, 3) and labels (H, W) of a record."""
-    with np.load(io.BytesIO(record), allow_pickle=False) as arrays:
+    with HEADERS, np.load(io.BytesIO(record), allow_pickle=False) as arrays:
         return arrays["imgs"], arrays["gts"]

@@ -15,6 +15,7 @@ import numpy as np
 
 from litemedsam_jax.files import replacing
 from litemedsam_jax.imaging.file_kinds import modality_of
+from litemedsam_jax.imaging.npz import HEADERS
 from litemedsam_jax.preparation.training_set import (
     SHARD_PATTERN,
     Entry,
@@ -245,7 +246,9 @@ def _npy_entry(name: str, labels: Sequence[int]) -> Entry:
 
 def _load_npy(path: Path) -> np.ndarray:
     try:
-        return np.load(path, allow_pickle=False)
+        with HEADERS:
+            mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        return np.array(mapped)
     except (ValueError, EOFError) as error:
         raise DataError(f"{path}: no intact npy file of numbers ({error})") from None
 

@@ -1,5 +1,9 @@
 """Slices from folders and shards: indexing, what is left out, splitting."""
 
+import gc
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -104,3 +108,21 @@ def test_a_damaged_index_is_made_anew(tmp_path, capsys, damage):
     messages = [line for line in capsys.readouterr().err.splitlines() if "note:" in line]
     assert len(messages) == 1 and "damaged" in messages[0]
     assert index.read_text() == good
+
+
+def test_threads_read_slices_at_once(shards, catalog):
+    """Python 3.11's parser of npy headers fails where the garbage collector changes threads."""
+
+    def change_threads(*_):
+        time.sleep(0)
+
+    threshold = gc.get_threshold()
+    gc.callbacks.append(change_threads)
+    gc.set_threshold(20)
+    try:
+        for one in (catalog, open_catalog([shards])):
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(lambda k, one=one: one[k % len(one)], range(400)))
+    finally:
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(change_threads)
