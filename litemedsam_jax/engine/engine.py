@@ -1,7 +1,5 @@
 """Encoder and decoder, ready to run: stored executables where there are any, else compiled now."""
 
-import sys
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from threading import RLock
@@ -30,6 +28,7 @@ from litemedsam_jax.engine.network import (
     decoder_name,
     image_encoder,
 )
+from litemedsam_jax.engine.one_line import OneLine
 from litemedsam_jax.engine.precision import BFLOAT16, FLOAT32, choose
 from litemedsam_jax.engine.program_store import ProgramStore
 from litemedsam_jax.engine.programs import serialize
@@ -90,7 +89,7 @@ class Engine:
         self.compiled: list[str] = []
         self._programs = all_programs(config, self.precision, accelerator=self.device != "cpu")
         self._stored: StoredExecutables | None = None  # for all cores: of the decoder
-        self._report = _OneLine()
+        self._report = OneLine()
         if self.device == "cpu":
             self._store = store or ProgramStore(config)
             stored = partial(StoredExecutables, self._programs, self._store, self._report)
@@ -108,7 +107,7 @@ class Engine:
             prepare = partial(_fold, config, self.precision)
         self._check = check or DigestCheck(variables, None, "the weights")
         self._weights = in_background(partial(prepare, variables, self._check))
-        self._binding: defaultdict[int, Any] = defaultdict(RLock)  # by lane: they load side by side
+        self._binding = [RLock() for _ in range(cores.lanes())]  # lanes load side by side
         self._compiling = RLock()
         self._bound: dict[_Key, Callable[..., Any]] = {}
         self._proven: set[_Key] = set()  # those of `_bound` that ran
@@ -174,28 +173,30 @@ class Engine:
             decoding = [submit(self._decode_in_lane, embedding, box) for box in boxes]
             outputs = [one.result() for one in decoding]
         else:
-            batches = range(0, len(boxes), DECODE_SIZES[-1])
+            most = DECODE_SIZES[-1]
+            batches = [boxes[start : start + most] for start in range(0, len(boxes), most)]
             outputs = [
-                self._decode(embedding, boxes[start : start + DECODE_SIZES[-1]])
-                for start in batches
+                self._decode((decoder_name(len(some)), "", 0), self._stored, embedding, some)
+                for some in batches
             ]
         logits, iou = zip(*outputs, strict=True)
         return np.concatenate(logits), np.concatenate(iou)
 
-    def _decode(self, embedding: Any, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes (N, 4), at most `DECODE_SIZES[-1]`, with all cores or by an accelerator."""
-        count = len(boxes)
-        padded = np.zeros((1, decode_size(count), 4), np.float32)
-        padded[0, :count] = boxes
-        outputs = self._run((decoder_name(count), "", 0), self._stored, embedding, padded)
-        return np.asarray(outputs[0])[0, :count, 0], np.asarray(outputs[1])[0, :count, 0]
-
     def _decode_in_lane(self, embedding: Any, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A box (4,), by the lane whose thread asks."""
         lanes = self._decoder_lanes
-        key, boxes = (DECODE_IN_LANE, "", lanes.number), np.asarray(box, np.float32)[None, None]
-        outputs = self._run(key, lanes.executables, embedding, boxes)
-        return np.asarray(outputs[0])[0, :, 0], np.asarray(outputs[1])[0, :, 0]
+        key = DECODE_IN_LANE, "", lanes.number
+        return self._decode(key, lanes.executables, embedding, box[None])
+
+    def _decode(
+        self, key: _Key, stored: StoredExecutables | None, embedding: Any, boxes: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes (N, 4), at most `DECODE_SIZES[-1]`, by one program."""
+        count = len(boxes)
+        padded = np.zeros((1, decode_size(count), 4), np.float32)
+        padded[0, :count] = boxes
+        outputs = self._run(key, stored, embedding, padded)
+        return np.asarray(outputs[0])[0, :count, 0], np.asarray(outputs[1])[0, :count, 0]
 
     def decode_prompts(
         self, embedding: Any, multimask: bool, **prompts: np.ndarray | tuple | None
@@ -306,24 +307,3 @@ def _fold(
     check()
     folded = fold(variables, image_encoder(config).grid_size)
     return round_weights(folded) if precision == BFLOAT16 else folded, []
-
-
-class _OneLine:
-    """Prints the first of an engine's messages: the others have the same cause."""
-
-    def __init__(self) -> None:
-        self._printed: set[str] = set()
-
-    def __call__(self, message: str) -> None:
-        if not self._printed:
-            self._print(message)
-
-    def also(self, message: str) -> None:
-        """A message of another kind, printed once whatever was printed before."""
-        if "also" not in self._printed:
-            self._print(message)
-            self._printed.add("also")
-
-    def _print(self, message: str) -> None:
-        self._printed.add(message)
-        print(f"litemedsam: {message}", file=sys.stderr, flush=True)

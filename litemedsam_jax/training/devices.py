@@ -160,10 +160,11 @@ class DeviceFunction:
         if key not in self._compiled:
             lowered = self._mapped.lower(replicated, batch)
             backend = jax.default_backend()
-            options = _COMPILER_OPTIONS.get(f"{backend}, {self._precision}")
-            options = options or _COMPILER_OPTIONS.get(backend)
+            options = _COMPILER_OPTIONS.get(
+                f"{backend}, {self._precision}", _COMPILER_OPTIONS.get(backend)
+            )
             self._compiled[key] = lowered.compile(compiler_options=options)
-            if jax.default_backend() == "cpu":
+            if backend == "cpu":
                 process.release_memory()
         return self._compiled[key]
 

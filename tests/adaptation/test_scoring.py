@@ -26,10 +26,10 @@ def test_the_mask_of_box_k_is_compared_with_the_label_it_came_from():
     gts[1:4, 50:100, 60:120] = 7
     gts[1:4, 150:200, 60:120] = 2
     engine = FakeEngine()
-    volume, picture = case_of("volume", gts), case_of("picture", gts[2])
-    scores = scores_of_cases(engine, [volume, picture], "clean")
-    assert scores["picture"].dsc > 0.97 and scores["volume"].dsc > 0.75
-    assert scores["picture"].nsd > 0.97 and 0 < scores["volume"].nsd < 1
+    volume, image = case_of("volume", gts), case_of("image", gts[2])
+    scores = scores_of_cases(engine, [volume, image], "clean")
+    assert scores["image"].dsc > 0.97 and scores["volume"].dsc > 0.75
+    assert scores["image"].nsd > 0.97 and 0 < scores["volume"].nsd < 1
     assert mean(scores) == pytest.approx(np.add(*scores.values()) / 2)
     assert np.isnan(mean({}).dsc)
 

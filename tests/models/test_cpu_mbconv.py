@@ -8,6 +8,7 @@ import pytest
 from litemedsam_jax.models.cpu_batch_norm import Norm
 from litemedsam_jax.models.cpu_mbconv import MBConvParameters, mbconv
 from litemedsam_jax.models.layers import gelu
+from tests.support.gradients import assert_same_with_gradients
 
 CHANNELS, HIDDEN = 8, 32
 
@@ -56,10 +57,4 @@ def test_result_moments_and_gradients(shape, dtype, bound):
     def tiled(x, parameters):
         return mbconv(x, parameters, 1e-5, dtype, None)
 
-    results = []
-    for function in (tiled, plain):
-        value, pull, moments = jax.vjp(jax.jit(function), x, given, has_aux=True)
-        results.append((value, moments, pull(weights)))
-    for ours, expected in zip(*map(jax.tree.leaves, results), strict=True):
-        assert ours.shape == expected.shape and ours.dtype == jnp.float32
-        assert np.linalg.norm(ours - expected) < bound * np.linalg.norm(expected)
+    assert_same_with_gradients(tiled, plain, (x, given), weights, bound, has_aux=True)

@@ -1,6 +1,5 @@
 """The MLP of a block with its gradients, against those of the plain formula."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,6 +7,7 @@ import pytest
 from litemedsam_jax.models.cpu_mlp import MlpParameters, with_mlp
 from litemedsam_jax.models.layers import gelu
 from litemedsam_jax.models.normalisation import normalise_rows
+from tests.support.gradients import assert_same_with_gradients
 
 
 def plain(x, parameters):
@@ -29,10 +29,4 @@ def test_result_and_gradients(shape, dtype, bound):
     def tiled(x, parameters):
         return with_mlp(x, parameters, 1e-5, dtype)
 
-    results = []
-    for function in (tiled, plain):
-        value, pull = jax.vjp(jax.jit(function), x, given)
-        results.append((value, pull(weights)))
-    for ours, expected in zip(*map(jax.tree.leaves, results), strict=True):
-        assert ours.shape == expected.shape and ours.dtype == jnp.float32
-        assert np.linalg.norm(ours - expected) < bound * np.linalg.norm(expected)
+    assert_same_with_gradients(tiled, plain, (x, given), weights, bound)

@@ -8,6 +8,7 @@ import pytest
 from litemedsam_jax.models.cpu_window_attention import AttentionParameters, with_attention
 from litemedsam_jax.models.normalisation import normalise_rows
 from litemedsam_jax.models.window_attention import attend_windows
+from tests.support.gradients import assert_same_with_gradients
 
 CHANNELS, HEADS = 32, 2
 
@@ -37,13 +38,7 @@ def test_result_and_gradients(windows, length, dtype, bound):
     def tiled(x, parameters):
         return with_attention(x, parameters, 1e-5, dtype)
 
-    results = []
-    for function in (tiled, plain):
-        value, pull = jax.vjp(jax.jit(function), x, given)
-        results.append((value, pull(weights)))
-    for ours, expected in zip(*map(jax.tree.leaves, results), strict=True):
-        assert ours.shape == expected.shape and ours.dtype == jnp.float32
-        assert np.linalg.norm(ours - expected) < bound * np.linalg.norm(expected)
+    assert_same_with_gradients(tiled, plain, (x, given), weights, bound)
 
 
 def test_logits_far_from_zero_do_not_overflow():

@@ -1,4 +1,4 @@
-"""Learning from annotated cases: a stand-in process, its progress, and what comes of it."""
+"""Learning from annotated cases: its process, its progress, what comes of it, also on the page."""
 
 import json
 import sys
@@ -19,6 +19,7 @@ from litemedsam_jax.serving.workspace import Workspace
 from litemedsam_jax.weights import safetensors_file
 from litemedsam_jax.weights.adaptation_note import KEY
 from litemedsam_jax.weights.tree import flatten
+from tests.conftest import REPOSITORY
 from tests.support.fake_engine import FakeEngine
 from tests.support.small_network import random_variables, small_model
 
@@ -31,6 +32,7 @@ def script(text: str):
     ]
 
 
+FUNDUS = REPOSITORY / "demo" / "imgs" / "2DBox_Fundus_retina.npz"
 LEARN = "shutil.copy(images + '/adapted.safetensors', output); "
 
 
@@ -97,12 +99,12 @@ def test_progress_is_the_newest_line_and_the_result_is_a_choice(learner, tmp_pat
     with pytest.raises(ValueError, match="nothing has been learned"):
         learning.choose("learned")
     learning.start()
-    found = wait_for(learning, "done")
-    assert found.line == str(tmp_path)
-    assert found.learned and found.chosen == "start"
-    assert found.note == "" and not learning.steps
-    found = learning.choose("learned")
-    assert found.chosen == "learned" and "hull is applied" in found.note
+    ended = wait_for(learning, "done")
+    assert ended.line == str(tmp_path)
+    assert ended.learned and ended.chosen == "start"
+    assert ended.note == "" and not learning.steps
+    state = learning.choose("learned")
+    assert state.chosen == "learned" and "hull is applied" in state.note
     assert [step.name for step in learning.steps] == ["hull"]
     assert learning.choose("start").note == ""
     with pytest.raises(ValueError, match="expected start or learned"):
@@ -168,3 +170,36 @@ def test_cases_of_several_folders_are_refused(learner, tmp_path):
     write_npz(tmp_path / "b" / "b.npz", imgs=np.zeros((8, 8), np.uint8))
     with pytest.raises(ValueError, match="one folder"):
         learner("", ("a.npz", "b/b.npz")).start()
+
+
+def test_learning_from_the_page_says_what_it_lacks_and_can_be_tried_again(open_page, tmp_path):
+    """The real command in its own process; no case has labels, which it says in seconds."""
+    page = open_page(FUNDUS)
+    page.wait_for_model()
+    page.click("#learn")
+    page.wait(lambda: page.text("#learn") == "Cancel learning", "learning")
+    page.wait(lambda: page.text("#learn") == "Learn from these cases", "its end")
+    assert "holds no images" in page.text("#learn-line")
+    assert not (tmp_path / "out" / "learned" / "learned.safetensors").exists()
+
+
+def test_learned_weights_are_chosen_on_the_page_and_say_what_is_done(
+    open_page, tmp_path, published_weights
+):
+    record = {"summary": "DSC 0.5 -> 0.7", "strategy": "reference", "postprocess": "hull"}
+    (tmp_path / "out" / "learned").mkdir(parents=True)
+    safetensors_file.save(
+        tmp_path / "out" / "learned" / "learned.safetensors",
+        published_weights.variables,
+        published_weights.config,
+        metadata={KEY: json.dumps(record)},
+    )
+    page = open_page(FUNDUS)
+    page.wait_for_model()
+    assert page.text("#weights-note") == ""
+    page.script(
+        "const weights = document.getElementById('weights'); weights.value = 'learned';"
+        "weights.dispatchEvent(new Event('change'));"
+    )
+    said = "DSC 0.5 -> 0.7; hull is applied (--postprocess none: without)"
+    page.wait(lambda: page.text("#weights-note") == said, "the learned weights")

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 
 from litemedsam_jax.imaging.npz import write_npz
-from litemedsam_jax.weights import safetensors_file
-from litemedsam_jax.weights.adaptation_note import KEY
 from tests.conftest import REPOSITORY
 from tests.support.browser import Page
 
@@ -287,36 +285,3 @@ def test_all_can_be_done_without_a_mouse(open_page, tmp_path):
     page.key("?")
     page.wait(lambda: page.script("return document.getElementById('help').open"), "the keys")
     page.key("escape")
-
-
-def test_learning_from_the_page_says_what_it_lacks_and_can_be_tried_again(open_page, tmp_path):
-    """The real command in its own process; no case has labels, which it says in seconds."""
-    page = open_page(FUNDUS)
-    page.wait_for_model()
-    page.click("#learn")
-    page.wait(lambda: page.text("#learn") == "Cancel learning", "learning")
-    page.wait(lambda: page.text("#learn") == "Learn from these cases", "its end")
-    assert "holds no images" in page.text("#learn-line")
-    assert not (tmp_path / "out" / "learned" / "learned.safetensors").exists()
-
-
-def test_learned_weights_are_chosen_on_the_page_and_say_what_is_done(
-    open_page, tmp_path, published_weights
-):
-    record = {"summary": "DSC 0.5 -> 0.7", "strategy": "reference", "postprocess": "hull"}
-    (tmp_path / "out" / "learned").mkdir(parents=True)
-    safetensors_file.save(
-        tmp_path / "out" / "learned" / "learned.safetensors",
-        published_weights.variables,
-        published_weights.config,
-        metadata={KEY: json.dumps(record)},
-    )
-    page = open_page(FUNDUS)
-    page.wait_for_model()
-    assert page.text("#weights-note") == ""
-    page.script(
-        "const weights = document.getElementById('weights'); weights.value = 'learned';"
-        "weights.dispatchEvent(new Event('change'));"
-    )
-    said = "DSC 0.5 -> 0.7; hull is applied (--postprocess none: without)"
-    page.wait(lambda: page.text("#weights-note") == said, "the learned weights")
