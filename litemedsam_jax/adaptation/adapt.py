@@ -4,23 +4,25 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from litemedsam_jax.adaptation.anchors import make_anchors
+from litemedsam_jax.adaptation.anchors import anchors_on_others, anchors_on_own
 from litemedsam_jax.adaptation.cases import LabelledCase, Score, catalog_of
 from litemedsam_jax.adaptation.cleaning import STEPS, cleaned_scores
 from litemedsam_jax.adaptation.folds import Estimate, estimate, split_folds
 from litemedsam_jax.adaptation.pictures import shown_slice
 from litemedsam_jax.adaptation.prompts import use_boxes
 from litemedsam_jax.adaptation.scoring import CachedEngine, mean, scores_of_cases
+from litemedsam_jax.engine.engine import Engine
 from litemedsam_jax.training import devices, finetune, steps
 from litemedsam_jax.training.anchored_sample import Anchor, AnchoredSample
 from litemedsam_jax.training.config import TrainingConfig
-from litemedsam_jax.training.decoding import Decoder, decoder_variables
-from litemedsam_jax.training.embedding_files import EmbeddingFiles, Encode
+from litemedsam_jax.training.decoding import decoder_variables
+from litemedsam_jax.training.embedding_files import EmbeddingFiles
 from litemedsam_jax.training.samples import FinetuneSample
 from litemedsam_jax.training.setup import TrainingTask, run_training
 from litemedsam_jax.weights.tree import flatten, unflatten
@@ -32,7 +34,7 @@ LARGEST_LOSS_OF_ONE = 0.02  # of any of their cases
 BLENDS = (1.0, 0.5, 0.25)  # shares of what was learned, the rest is the start's
 # Cases up to which half is taken at most: all was worse in seven of eight kinds (docs/adapt.md).
 FEW = 5
-SLICES_SEEN = 2.0  # times that each slice with an object comes in training, on average
+SLICES_SEEN = 1.0  # samples, half of them anchors, for each slice with an object
 FEWEST_STEPS, MOST_STEPS, STEPS_OF = 60, 100, 20
 Scores = dict[str, Score]  # by case
 
@@ -44,13 +46,13 @@ class Start:
     Attributes:
         variables: nested, of the whole model.
         counters: torch's BatchNorm counters.
-        encode: the frozen image encoder.
-        embeddings: its embeddings on disk.
+        engine: of these weights.
+        embeddings: of its encoder, on disk.
     """
 
     variables: dict[str, Any]
     counters: dict[str, int]
-    encode: Encode
+    engine: Engine
     embeddings: EmbeddingFiles
 
 
@@ -99,7 +101,7 @@ class Adapter:
         """
         self._config, self._start, self._strategy = config, start, strategy
         self._anchor_cases = anchor_cases
-        self._decoder = Decoder(config.model)
+        self._engine = CachedEngine(start.engine, start.embeddings)
         self._size = config.model.image_encoder.image_size
         # Case -> share -> the masks (H, W) of one slice, for pictures.
         self.pictured: dict[str, dict[float, np.ndarray]] = {}
@@ -119,11 +121,9 @@ class Adapter:
         on_case: Callable[[LabelledCase, np.ndarray], None] | None = None,
     ) -> Scores:
         """Scores of cases, segmented with the strategy from the boxes of their labels."""
-        start = self._start
-        engine = CachedEngine(
-            start.encode, start.embeddings, self._decoder, decoder_variables(variables)
-        )
-        return scores_of_cases(engine, cases, self._strategy, on_case)
+        engine = self._start.engine.with_decoder(flatten(variables))
+        cached = CachedEngine(engine, self._start.embeddings)
+        return scores_of_cases(cached, cases, self._strategy, on_case)
 
     def held_out_scores(
         self, cases: Sequence[LabelledCase], folds: int
@@ -170,13 +170,15 @@ class Adapter:
         """
         start, catalog = self._start, catalog_of(cases)
         config = self._training_config(len(catalog), name)
-        finetune.fill_cache(start.embeddings, start.encode, config, catalog, None)
+        finetune.fill_cache(start.embeddings, start.engine.encode, config, catalog, None)
         sample = FinetuneSample(config.data, self._size, start.embeddings, use_boxes(cases))
+        rng = np.random.default_rng(config.data.seed)
+        anchors = anchors_on_own(catalog, self._size, self._engine, rng) + self._anchors_on_others
         task = TrainingTask(
             # The frozen encoder takes no part: a smaller program, and smaller checkpoints.
             variables=decoder_variables(start.variables),
             counters=start.counters,
-            transform=AnchoredSample(sample, self._anchors(cases)),
+            transform=AnchoredSample(sample, anchors),
             loss=steps.anchored_loss,
             prepare=lambda batch: batch,
             validate=None,
@@ -223,20 +225,13 @@ class Adapter:
         wanted = STEPS_OF * round(wanted / STEPS_OF)  # few lengths: fewer programs to compile
         return replace(config, steps_per_epoch=min(max(wanted, FEWEST_STEPS), MOST_STEPS))
 
-    def _anchors(self, cases: Sequence[LabelledCase]) -> list[Anchor]:
-        start = self._start
-        variables = decoder_variables(start.variables)
+    @cached_property
+    def _anchors_on_others(self) -> list[Anchor]:
+        """Made once: the starting weights stay."""
         data = replace(self._config.data, flips=False)
-        others = catalog_of(self._anchor_cases) if self._anchor_cases else None
-        return make_anchors(
-            catalog_of(cases),
-            others,
-            FinetuneSample(data, self._size, start.embeddings, use_boxes(self._anchor_cases)),
-            start.encode,
-            start.embeddings,
-            lambda embedding, boxes: self._decoder(variables, embedding, boxes),
-            np.random.default_rng(data.seed),
-        )
+        sample = FinetuneSample(data, self._size, None, use_boxes(self._anchor_cases))
+        catalog = catalog_of(self._anchor_cases)
+        return anchors_on_others(catalog, sample, self._engine, np.random.default_rng(data.seed))
 
 
 def _minutes_left(began: float, trainings: int) -> str:

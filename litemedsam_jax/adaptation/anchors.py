@@ -5,14 +5,13 @@ own images with boxes elsewhere. They need no true labels. Source: Li and Hoiem,
 forgetting, 2016, with boxes in the place of tasks.
 """
 
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from litemedsam_jax.imaging.input_frame import to_input
 from litemedsam_jax.training.anchored_sample import Anchor
 from litemedsam_jax.training.catalog import Catalog, Slice
-from litemedsam_jax.training.embedding_files import EmbeddingFiles, Encode
 from litemedsam_jax.training.samples import FinetuneSample, frame_of, padded_mask, tight_box
 
 OTHERS, OWN = 160, 48  # anchors on other images, and on one's own
@@ -20,49 +19,50 @@ _ANYWHERE = 0.4  # of the anchors on other images: boxes that know nothing of an
 _SIDES = (12.0, 160.0)  # pixels of the square that such a box's sides have
 _APART = 0.2  # IoU with an own object up to which a box lies elsewhere
 _TRIES = 20
-# (embedding, boxes) -> logits (N, S, S), predicted IoU (N,)
-Decode = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-def make_anchors(
-    own: Catalog,
-    others: Catalog | None,
-    sample: FinetuneSample,
-    encode: Encode,
-    files: EmbeddingFiles,
-    decode: Decode,
-    rng: np.random.Generator,
+def anchors_on_others(
+    catalog: Catalog, sample: FinetuneSample, engine: Any, rng: np.random.Generator
 ) -> list[Anchor]:
-    """Chooses prompts and decodes them with the starting weights.
+    """Chooses prompts on images of other kinds, evenly by case, and decodes them.
 
     Args:
-        own: slices to learn from.
-        others: slices of other kinds; None: there are none, and one's own images serve alone.
-        sample: makes prompts of use on slices of `others`, without flips.
-        encode: the frozen encoder.
-        files: its embeddings.
-        decode: the decoder with the starting weights.
+        catalog: their slices with objects; may be empty.
+        sample: makes prompts of use on them, without flips.
+        engine: of the starting weights.
         rng: chooses.
     """
     anchors = []
-    size = sample.size
-    wanted = [(own, int(index), True) for index in rng.integers(len(own), size=OWN)]
-    if others is not None:
-        chosen = _evenly_by_case(others, OTHERS, rng)
-        wanted += [(others, index, bool(rng.random() < _ANYWHERE)) for index in chosen]
-    for catalog, index, elsewhere in wanted:
+    for index in _evenly_by_case(catalog, OTHERS, rng):
         element = catalog[index]
-        frame = frame_of(element.gts, size)
-        image = to_input(element.image, frame)
-        embedding = files.read_or_encode(image, encode)
-        if elsewhere:
-            box = _box_elsewhere(element, size, rng)
+        if rng.random() < _ANYWHERE:
+            box = _box_elsewhere(element, sample.size, rng)
         else:
             box = sample.random_map(element, rng)["box"]
-        logits, iou = decode(embedding, box[None])
-        target = np.rint(255 / (1 + np.exp(-np.clip(logits[0], -30, 30)))).astype(np.uint8)
-        anchors.append(Anchor(element.entry.name, element.image, box, target, float(iou[0])))
+        anchors.append(_anchor(element, box, sample.size, engine))
     return anchors
+
+
+def anchors_on_own(
+    catalog: Catalog, size: int, engine: Any, rng: np.random.Generator
+) -> list[Anchor]:
+    """Chooses boxes away from the objects to learn, and decodes them.
+
+    Args:
+        catalog: slices to learn from.
+        size: of the network's input, in pixels.
+        engine: of the starting weights.
+        rng: chooses.
+    """
+    elements = [catalog[int(index)] for index in rng.integers(len(catalog), size=OWN)]
+    return [_anchor(one, _box_elsewhere(one, size, rng), size, engine) for one in elements]
+
+
+def _anchor(element: Slice, box: np.ndarray, size: int, engine: Any) -> Anchor:
+    embedding = engine.encode(to_input(element.image, frame_of(element.gts, size)))
+    logits, iou = engine.decode(embedding, box[None])
+    target = np.rint(255 / (1 + np.exp(-np.clip(logits[0], -30, 30)))).astype(np.uint8)
+    return Anchor(element.entry.name, element.image, box, target, float(iou[0]))
 
 
 def _evenly_by_case(catalog: Catalog, count: int, rng: np.random.Generator) -> list[int]:
@@ -71,6 +71,7 @@ def _evenly_by_case(catalog: Catalog, count: int, rng: np.random.Generator) -> l
     for index, entry in enumerate(catalog.entries):
         cases.setdefault(entry.case, []).append(index)
     groups = list(cases.values())
+    count = count if groups else 0
     return [int(rng.choice(groups[number % len(groups)])) for number in range(count)]
 
 

@@ -6,42 +6,37 @@ from typing import Any
 import numpy as np
 
 from litemedsam_jax.adaptation.cases import LabelledCase, Score
+from litemedsam_jax.engine.engine import Engine
 from litemedsam_jax.imaging.boxes import boxes_of_labels
 from litemedsam_jax.imaging.labels import rename_labels
 from litemedsam_jax.imaging.slice_prompt import SliceBox, SlicePrompt
 from litemedsam_jax.inference.predictor import LiteMedSAM
-from litemedsam_jax.training.decoding import Decoder
-from litemedsam_jax.training.embedding_files import EmbeddingFiles, Encode
+from litemedsam_jax.training.embedding_files import EmbeddingFiles
 from litemedsam_jax.weights.adaptation_note import FROM_SLICE
 
 
 class CachedEngine:
-    """Inference's engine, with embeddings from disk and a decoder of given parameters."""
+    """An engine whose embeddings come from disk."""
 
-    def __init__(
-        self, encode: Encode, embeddings: EmbeddingFiles, decoder: Decoder, variables: Any
-    ):
+    def __init__(self, engine: Engine, embeddings: EmbeddingFiles):
         """Puts one together.
 
         Args:
-            encode: the frozen image encoder.
-            embeddings: of that encoder.
-            decoder: shared by engines, since it is compiled once.
-            variables: nested; those of prompt encoder and mask decoder are used.
+            engine: encodes what is not on disk yet, and decodes.
+            embeddings: of its encoder.
         """
-        self._encode, self._embeddings = encode, embeddings
-        self._decoder, self._variables = decoder, variables
+        self._engine, self._embeddings = engine, embeddings
 
     def prepare(self, box_count: int) -> None:
         """Nothing is left to load."""
 
     def encode(self, image: np.ndarray) -> np.ndarray:
         """(S, S, 3) float32 -> embedding (G, G, C) float16."""
-        return self._embeddings.read_or_encode(image, self._encode)
+        return self._embeddings.read_or_encode(image, self._engine.encode)
 
     def decode(self, embedding: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Boxes (N, 4) of the input frame -> logits (N, S, S) and predicted IoU (N,)."""
-        return self._decoder(self._variables, embedding, boxes)
+        return self._engine.decode(embedding[None].astype(np.float32), boxes)
 
 
 def scores_of_cases(

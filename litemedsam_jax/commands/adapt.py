@@ -137,8 +137,8 @@ def _adapt(args: argparse.Namespace) -> int:
     config = _config(args, model)
     if args.embedding_cache is None:
         args.embedding_cache = Path(config.work_dir) / "embeddings"
-    embeddings, encode = shared.open_cache(args, variables, model)
-    start = Start(variables, counters, encode, embeddings)
+    embeddings, engine = shared.open_cache(args, variables, model)
+    start = Start(variables, counters, engine, embeddings)
     adapter = Adapter(config, start, _anchor_cases(args), args.strategy)
     try:
         if args.estimate:

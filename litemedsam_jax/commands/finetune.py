@@ -82,8 +82,8 @@ def _finetune(args: argparse.Namespace) -> int:
         _draw_samples(config, catalog)
     embeddings = None
     if args.embedding_cache is not None:
-        embeddings, encode = shared.open_cache(args, variables, model)
-        finetune.fill_cache(embeddings, encode, config, catalog, validation)
+        embeddings, engine = shared.open_cache(args, variables, model)
+        finetune.fill_cache(embeddings, engine.encode, config, catalog, validation)
     task = finetune.task(config, variables, counters, validation, embeddings)
     outcome = shared.train(args, config, task, catalog)
     if outcome is not None and args.overfit and outcome.reason == "done":

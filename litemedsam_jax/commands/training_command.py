@@ -19,8 +19,9 @@ from litemedsam_jax.training.config import (
 )
 
 if TYPE_CHECKING:
+    from litemedsam_jax.engine.engine import Engine
     from litemedsam_jax.training.catalog import Catalog
-    from litemedsam_jax.training.embedding_files import EmbeddingFiles, Encode
+    from litemedsam_jax.training.embedding_files import EmbeddingFiles
     from litemedsam_jax.training.loop import Outcome
     from litemedsam_jax.training.setup import TrainingTask
 
@@ -108,8 +109,8 @@ def starting_point(args: argparse.Namespace, path: Path | None, read: Callable[.
 
 def open_cache(
     args: argparse.Namespace, variables: dict[str, Any], model: ModelConfig
-) -> "tuple[EmbeddingFiles, Encode]":
-    """The cache of --embedding-cache, and inference's encoder, which fills it.
+) -> "tuple[EmbeddingFiles, Engine]":
+    """The cache of --embedding-cache, and inference's engine, whose encoder fills it.
 
     Args:
         args: with `embedding_cache` and `cache_limit` (GiB).
@@ -126,7 +127,7 @@ def open_cache(
     shape = (encoder.grid_size, encoder.grid_size, encoder.out_dim)
     limit = int(args.cache_limit * 2**30)
     cache = EmbeddingFiles(args.embedding_cache, encoder_digest(flat), shape, limit)
-    return cache, Engine(flat, model, platform()).encode
+    return cache, Engine(flat, model, platform())
 
 
 def train(

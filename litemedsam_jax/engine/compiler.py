@@ -1,6 +1,7 @@
 """Compiling with JAX and Flax, which are imported when something has to be compiled."""
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from functools import partial
 from typing import Any
 
@@ -37,6 +38,12 @@ class Compiler:
         self._on_device: dict[tuple[str, tuple[str, ...], Any], list] = {}
         self._encoder: Callable[..., Any] | None = None
         self._prompt_decoders: dict[bool, Callable[..., Any]] = {}
+
+    def for_other_weights(self, folded: dict[str, np.ndarray]) -> "Compiler":
+        """The same programs, compiled once, with another decoder's weights."""
+        other = copy(self)
+        other._folded, other._on_device = folded, {}
+        return other
 
     def compiled(self, name: str) -> Any:
         """A program, compiled: a `jax.stages.Compiled`."""

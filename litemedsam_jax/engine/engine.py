@@ -1,6 +1,7 @@
 """Encoder and decoder, ready to run: stored executables where there are any, else compiled now."""
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import cached_property, partial
 from threading import RLock
 from typing import TYPE_CHECKING, Any
@@ -8,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from litemedsam_jax.config import ModelConfig
-from litemedsam_jax.engine import cores, encoder_plan, tiled_encoder
-from litemedsam_jax.engine.encoder_plan import EncoderLayer
+from litemedsam_jax.engine import cores, prepared_weights, tiled_encoder
 from litemedsam_jax.engine.executables import (
     RUNTIMES,
     Loader,
@@ -17,8 +17,6 @@ from litemedsam_jax.engine.executables import (
     StoredExecutables,
     lane_runtimes,
 )
-from litemedsam_jax.engine.folded_cache import fold_once
-from litemedsam_jax.engine.folding import fold
 from litemedsam_jax.engine.lanes import Lanes
 from litemedsam_jax.engine.network import (
     DECODE_IN_LANE,
@@ -26,13 +24,12 @@ from litemedsam_jax.engine.network import (
     all_programs,
     decode_size,
     decoder_name,
-    image_encoder,
 )
 from litemedsam_jax.engine.one_line import OneLine
-from litemedsam_jax.engine.precision import BFLOAT16, FLOAT32, choose
+from litemedsam_jax.engine.precision import FLOAT32, choose
+from litemedsam_jax.engine.prepared_weights import Prepared
 from litemedsam_jax.engine.program_store import ProgramStore
 from litemedsam_jax.engine.programs import serialize
-from litemedsam_jax.engine.rounding import round_weights
 from litemedsam_jax.once import in_background
 from litemedsam_jax.weights.values_digest import DigestCheck
 
@@ -102,15 +99,35 @@ class Engine:
             # After the first lane's: decoders are wanted last.
             self._stored = stored(loaders[0], runtimes or RUNTIMES)
             self._lanes.prefetch(next(iter(self._programs)))  # the first of every image
-            prepare = partial(_fold_and_plan, config, self.precision, self._store, self._lanes)
+            parts = config, self.precision, self._store, self._lanes
+            prepare = partial(prepared_weights.prepare_for_cpu, *parts)
         else:
-            prepare = partial(_fold, config, self.precision)
+            prepare = partial(prepared_weights.prepare_for_accelerator, config, self.precision)
         self._check = check or DigestCheck(variables, None, "the weights")
-        self._weights = in_background(partial(prepare, variables, self._check))
+        self._weights: Callable[[], Prepared] = in_background(
+            partial(prepare, variables, self._check)
+        )
         self._binding = [RLock() for _ in range(cores.lanes())]  # lanes load side by side
         self._compiling = RLock()
         self._bound: dict[_Key, Callable[..., Any]] = {}
         self._proven: set[_Key] = set()  # those of `_bound` that ran
+
+    def with_decoder(self, variables: dict[str, np.ndarray]) -> "Engine":
+        """An engine that decodes with other weights and shares all else; embeddings serve both.
+
+        Args:
+            variables: flat, as stored; those of prompt encoder and mask decoder are taken, which
+                must be finite.
+        """
+        prepared = prepared_weights.with_other_decoder(self._weights(), variables)
+        other = copy(self)
+        other._weights = lambda: prepared
+        other._bound, other._proven = {}, set()
+        other._compiler = self._compiler.for_other_weights(prepared[0])
+        if self._stored is not None:
+            other._stored = self._stored.for_other_weights()
+            other._decoder_lanes = self._decoder_lanes.for_other_weights()
+        return other
 
     def wait(self) -> None:
         """Waits until the weights are checked; all that gives results does too.
@@ -233,17 +250,24 @@ class Engine:
         """A program with its parameters: stored, or compiled now."""
         name, scope, lane = key
         with self._binding[lane]:
-            if key not in self._bound and stored:
-                folded, _ = self._weights()
-                if (executable := stored.bind(name, folded, scope)) is not None:
-                    self._bound[key] = executable
-            if key not in self._bound:
+            if key not in self._bound and not self._bind_stored(key, stored):
                 with self._compiling:
                     if stored:
                         self._compile_and_store(name)
-                    self._bound[key] = self._compiler.bind(name, scope)
-                self._proven.add(key)  # nothing could be tried instead
+                        # What the compiler gives runs all lanes of a decoder on one core.
+                        stored.look_again(name)
+                    if not self._bind_stored(key, stored):
+                        self._bound[key] = self._compiler.bind(name, scope)
+                        self._proven.add(key)  # nothing could be tried instead
             return self._bound[key]
+
+    def _bind_stored(self, key: _Key, stored: StoredExecutables | None) -> bool:
+        """Binds a program that is stored; False: it is not, or cannot be used."""
+        name, scope, _ = key
+        executable = stored.bind(name, self._weights()[0], scope) if stored else None
+        if executable is not None:
+            self._bound[key] = executable
+        return executable is not None
 
     def _reject(
         self, key: _Key, stored: StoredExecutables | None, executable: Any, error: Exception
@@ -281,29 +305,3 @@ def _choose_device() -> str | None:
     from litemedsam_jax.engine.devices import choose_device
 
     return choose_device()
-
-
-def _fold_and_plan(
-    config: ModelConfig,
-    precision: str,
-    store: ProgramStore,
-    lanes: Lanes,
-    variables: dict[str, np.ndarray],
-    check: DigestCheck,
-) -> tuple[dict[str, np.ndarray], list[EncoderLayer]]:
-    """Folds the weights and plans the encoder for a CPU; has the executables loaded."""
-    network = image_encoder(config)
-    folded = fold_once(variables, network.grid_size, store, check, precision)
-    layers = encoder_plan.plan(network, encoder_plan.large_logits(folded), precision=precision)
-    lanes.prefetch(*dict.fromkeys(layer.program.name for layer in layers))
-    store.mark_used()
-    return folded, layers
-
-
-def _fold(
-    config: ModelConfig, precision: str, variables: dict[str, np.ndarray], check: DigestCheck
-) -> tuple[dict[str, np.ndarray], list[EncoderLayer]]:
-    """Folds the weights for an accelerator, which runs the encoder as a whole."""
-    check()
-    folded = fold(variables, image_encoder(config).grid_size)
-    return round_weights(folded) if precision == BFLOAT16 else folded, []

@@ -6,6 +6,7 @@ executable after the other, while the main one imports, reads a case or encodes.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from functools import cache
 from threading import Lock
 from typing import Any, Protocol
@@ -99,6 +100,12 @@ class StoredExecutables:
     def __del__(self) -> None:
         self._loader.clear()  # a load that has begun ends, and with it the thread
 
+    def for_other_weights(self) -> "StoredExecutables":
+        """The same executables, loaded once, for other parameters, which go away with it."""
+        other = copy(self)
+        other._parameters, other._loader = {}, Loader()
+        return other
+
     def prefetch(self, *names: str) -> None:
         """Has executables loaded, after those that were asked for before."""
         self._loader.add(self._pending[name] for name in names)
@@ -126,6 +133,10 @@ class StoredExecutables:
                 pending.reject(error)
         return None
 
+    def look_again(self, name: str) -> None:
+        """An executable that was not there may have been stored since."""
+        self._pending[name].look_again()
+
     def reject(self, name: str, error: Exception) -> None:
         """Takes note that an executable does not run; `bind` then gives the next runtime's."""
         self._pending[name].reject(error)
@@ -152,7 +163,8 @@ class PendingExecutable:
         report: Callable[[str], None],
     ):
         self._program, self._store, self._report = program, store, report
-        self._untried = deque(runtimes)
+        self._runtimes, self._untried = runtimes, deque(runtimes)
+        self._absent = False
         self._stored: StoredExecutable | None = None
         self._loaded: LoadedExecutable | None = None
         self._lock = Lock()
@@ -184,9 +196,16 @@ class PendingExecutable:
             if self._loaded is not None:
                 self._drop_runtime(error)
 
+    def look_again(self) -> None:
+        """Where there was no file, there may be one now."""
+        with self._lock:
+            if self._absent:
+                self._untried.extend(self._runtimes)
+
     def _read(self) -> StoredExecutable | None:
         try:
             data = self._store.read(self.name)
+            self._absent = data is None
             if data is None:
                 self._untried.clear()
                 return None

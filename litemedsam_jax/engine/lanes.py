@@ -27,7 +27,7 @@ class Lanes:
             executables: of each lane.
             name: of the threads: tasks of another name do not wait for these.
         """
-        self._executables = executables
+        self._executables, self._name = executables, name
         self._pool, self._thread = _threads(len(executables), name)
 
     @property
@@ -44,6 +44,10 @@ class Lanes:
     def executables(self) -> StoredExecutables:
         """Those of the lane of the thread that asks."""
         return self._executables[self.number]
+
+    def for_other_weights(self) -> "Lanes":
+        """The same threads; see `StoredExecutables.for_other_weights`."""
+        return Lanes([one.for_other_weights() for one in self._executables], self._name)
 
     def prefetch(self, *names: str) -> None:
         """See `StoredExecutables.prefetch`."""

@@ -20,6 +20,7 @@ from litemedsam_jax.weights.errors import CheckpointError
 # of which a batch keeps less in the caches, and more in memory.
 DECODE_SIZES = (1, 2, 4)
 DECODE_IN_LANE = "decode_in_lane"
+DECODER_PARAMETERS = ("params/prompt_encoder/", "params/mask_decoder/")
 
 
 def image_encoder(config: ModelConfig) -> TinyViTConfig:
@@ -82,7 +83,7 @@ def _decoder(config: ModelConfig, encoder: TinyViTConfig, count: int) -> Program
     return Program(
         name=f"decode_{count}",
         function=function,
-        parameters=("params/prompt_encoder/", "params/mask_decoder/", "buffers/"),
+        parameters=(*DECODER_PARAMETERS, "buffers/"),
         scope="",
         input_shapes=((1, grid, grid, encoder.out_dim), (1, count, 4)),
         output_shapes=((1, count, 1, 4 * grid, 4 * grid), (1, count, 1)),

@@ -1,5 +1,8 @@
 """Adaptation as a whole: learning and holding on with a small network, and what is decided."""
 
+from functools import partial
+
+import jax
 import numpy as np
 import pytest
 
@@ -8,14 +11,16 @@ from litemedsam_jax.adaptation.cases import LabelledCase, Score
 from litemedsam_jax.config import tiny_for_tests
 from litemedsam_jax.imaging.boxes import boxes_of_labels
 from litemedsam_jax.imaging.input_frame import Frame, edges_to_input, to_input
+from litemedsam_jax.models.lite_medsam import LiteMedSAMNetwork
 from litemedsam_jax.training.config import DataConfig, LossConfig, OptimizerConfig, TrainingConfig
-from litemedsam_jax.training.decoding import Decoder, decoder_variables
 from litemedsam_jax.training.embedding_files import EmbeddingFiles
 from litemedsam_jax.training.samples import padded_mask
-from litemedsam_jax.weights.tree import flatten
+from litemedsam_jax.weights.tree import flatten, unflatten
+from tests.support.fake_engine import FakeEngine
 from tests.support.small_network import random_variables, small_model
 
 MODEL = small_model()  # of 64x64 pixels
+DECODE = jax.jit(partial(LiteMedSAMNetwork(MODEL).apply, method="decode"))
 FRAME = Frame(256, 256, 64)
 
 
@@ -31,15 +36,33 @@ def disc_case(name: str, seed: int, bright: int = 200) -> LabelledCase:
 
 
 def encode(image: np.ndarray) -> np.ndarray:
-    """(64, 64, 3) -> (1, 16, 16, 16): brightness along a random direction."""
+    """(64, 64, 3) -> (1, 16, 16, 16) float32: brightness along a random direction."""
     small = image[..., 0].reshape(16, 4, 16, 4).mean((1, 3))
-    return (small[..., None] * np.random.default_rng(0).normal(size=16))[None]
+    return (small[..., None] * np.random.default_rng(0).normal(size=16))[None].astype(np.float32)
+
+
+class SmallEngine:
+    """Decodes with the small network, which the real one does not run."""
+
+    encode = staticmethod(encode)
+
+    def __init__(self, variables: dict):
+        self._variables = unflatten(variables)
+
+    def with_decoder(self, variables: dict) -> "SmallEngine":
+        return SmallEngine(variables)
+
+    def decode(self, embedding, boxes):
+        logits, iou = DECODE(self._variables, embedding, boxes[None])
+        return np.asarray(logits)[0, :, 0], np.asarray(iou)[0, :, 0]
 
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
-    files = EmbeddingFiles(tmp_path_factory.mktemp("embeddings"), "a" * 64, (16, 16, 16), 1 << 30)
-    return Start(random_variables(MODEL), {}, encode, files)
+    variables, folder = random_variables(MODEL), tmp_path_factory.mktemp("start")
+    flat = {name: np.asarray(value) for name, value in flatten(variables).items()}
+    files = EmbeddingFiles(folder, "a" * 64, (16, 16, 16), 1 << 30)
+    return Start(variables, {}, SmallEngine(flat), files)
 
 
 @pytest.fixture(scope="module")
@@ -63,15 +86,15 @@ def learned(start, tmp_path_factory):
 
 def logits_before_and_after(case, start, end):
     """(64, 64) each, of a disc's box."""
-    seen, boxes = encode(to_input(case.image, FRAME))[0], edges_to_input(case.boxes, FRAME)
-    decoder = Decoder(MODEL)
-    return [decoder(decoder_variables(one), seen, boxes)[0][0] for one in (start, end)]
+    seen, boxes = encode(to_input(case.image, FRAME)), edges_to_input(case.boxes, FRAME)
+    engines = [start.engine, start.engine.with_decoder(flatten(end))]
+    return [engine.decode(seen, boxes)[0][0] for engine in engines]
 
 
 def test_the_decoder_learns_on_cached_embeddings_and_the_encoder_stays(start, learned):
     own, _, end = learned
     inside = padded_mask(own[0].gts, 1, FRAME) > 0
-    first, last = logits_before_and_after(own[0], start.variables, end)
+    first, last = logits_before_and_after(own[0], start, end)
     contrast = [one[inside].mean() - one[~inside].mean() for one in (first, last)]
     assert contrast[1] > contrast[0] + 0.2
     before, after = flatten(start.variables["params"]), flatten(end["params"])
@@ -84,7 +107,7 @@ def test_anchors_keep_what_the_weights_gave_for_other_images(start, learned):
     own, others, end = learned
     moved = []
     for case in (own[0], others[0]):
-        first, last = logits_before_and_after(case, start.variables, end)
+        first, last = logits_before_and_after(case, start, end)
         moved.append(np.abs(last - first).mean())
     assert moved[1] < 0.5 * moved[0]
 
@@ -97,7 +120,8 @@ class Scripted(Adapter):
     """Learns "a" = 1 from anything; scores are functions of "a"."""
 
     def __init__(self, folder, own, other=None, anchors=("MR_1",)):
-        start = Start(scalar(0), {}, encode, EmbeddingFiles(folder, "a" * 64, (16, 16, 16), 1))
+        files = EmbeddingFiles(folder, "a" * 64, (16, 16, 16), 1)
+        start = Start(scalar(0), {}, FakeEngine(), files)
         config = TrainingConfig("finetune", tiny_for_tests(), work_dir=str(folder))
         others = [disc_case(name, 1) for name in anchors] if other else []
         super().__init__(config, start, others, "clean")

@@ -17,7 +17,15 @@ from litemedsam_jax.engine.executables import RUNTIMES
 from litemedsam_jax.engine.stored_executable import StoredExecutable
 from litemedsam_jax.weights import safetensors_file
 from tests.conftest import REPOSITORY
-from tests.support.tiny_model import BOXES, CONFIG, ENCODER, IMAGE, tiny_engine, tiny_logits
+from tests.support.tiny_model import (
+    BOXES,
+    CONFIG,
+    ENCODER,
+    IMAGE,
+    copy_executables,
+    tiny_engine,
+    tiny_logits,
+)
 
 
 def messages(capfd) -> list[str]:
@@ -49,6 +57,26 @@ def test_a_box_has_the_same_mask_alone_and_among_others(lanes, variables, tmp_pa
             alone, its_iou = engine.decode(embedding, box[None])
             np.testing.assert_allclose(alone[0], together[k], atol=1e-5)
             np.testing.assert_allclose(its_iou[0], iou[k], atol=1e-5)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_another_decoder_shares_encoder_and_executables(stored, filled, variables, tmp_path):
+    """The first engine decodes as before; the second as one that was made of its weights."""
+    other = {
+        name: value * np.float32(1.1) if "mask_decoder" in name else value
+        for name, value in variables.items()
+    }
+    folder = copy_executables(filled[0], tmp_path) if stored else tmp_path
+    engine = tiny_engine(variables, folder)
+    changed = engine.with_decoder(other)
+    embedding = changed.encode(IMAGE)
+    logits = changed.decode(embedding, BOXES)[0]
+    np.testing.assert_allclose(tiny_logits(engine), filled[1], atol=1e-5)
+    np.testing.assert_array_equal(embedding, engine.encode(IMAGE))
+    fresh = tiny_engine(other, filled[0]).decode(embedding, BOXES)[0]
+    np.testing.assert_allclose(logits, fresh, atol=1e-5)
+    assert np.abs(logits - filled[1]).max() > 0.01
+    assert ("decode_in_lane" in engine.compiled) != stored
 
 
 def test_executables_carry_no_names_of_sources(filled):
