@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,6 @@ from litemedsam_jax.adaptation.folds import Estimate, estimate, split_folds
 from litemedsam_jax.adaptation.pictures import shown_slice
 from litemedsam_jax.adaptation.prompts import use_boxes
 from litemedsam_jax.adaptation.scoring import CachedEngine, mean, scores_of_cases
-from litemedsam_jax.engine.engine import Engine
 from litemedsam_jax.training import devices, finetune, steps
 from litemedsam_jax.training.anchored_sample import Anchor, AnchoredSample
 from litemedsam_jax.training.config import TrainingConfig
@@ -26,6 +25,10 @@ from litemedsam_jax.training.embedding_files import EmbeddingFiles
 from litemedsam_jax.training.samples import FinetuneSample
 from litemedsam_jax.training.setup import TrainingTask, run_training
 from litemedsam_jax.weights.tree import flatten, unflatten
+
+
+if TYPE_CHECKING:
+    from litemedsam_jax.engine.engine import Engine
 
 # Of the held-out cases' mean DSC, by what the others choose: less is gained by chance.
 LEAST_GAIN = 0.005
@@ -52,7 +55,7 @@ class Start:
 
     variables: dict[str, Any]
     counters: dict[str, int]
-    engine: Engine
+    engine: "Engine"
     embeddings: EmbeddingFiles
 
 

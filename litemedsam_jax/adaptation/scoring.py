@@ -1,12 +1,11 @@
 """Scores of cases with a strategy of inference, for a decoder that is being trained."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from litemedsam_jax.adaptation.cases import LabelledCase, Score
-from litemedsam_jax.engine.engine import Engine
 from litemedsam_jax.imaging.boxes import boxes_of_labels
 from litemedsam_jax.imaging.labels import rename_labels
 from litemedsam_jax.imaging.slice_prompt import SliceBox, SlicePrompt
@@ -14,11 +13,14 @@ from litemedsam_jax.inference.predictor import LiteMedSAM
 from litemedsam_jax.training.embedding_files import EmbeddingFiles
 from litemedsam_jax.weights.adaptation_note import FROM_SLICE
 
+if TYPE_CHECKING:
+    from litemedsam_jax.engine.engine import Engine
+
 
 class CachedEngine:
     """An engine whose embeddings come from disk."""
 
-    def __init__(self, engine: Engine, embeddings: EmbeddingFiles):
+    def __init__(self, engine: "Engine", embeddings: EmbeddingFiles):
         """Puts one together.
 
         Args:
