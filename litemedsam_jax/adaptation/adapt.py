@@ -26,7 +26,6 @@ from litemedsam_jax.training.samples import FinetuneSample
 from litemedsam_jax.training.setup import TrainingTask, run_training
 from litemedsam_jax.weights.tree import flatten, unflatten
 
-
 if TYPE_CHECKING:
     from litemedsam_jax.engine.engine import Engine
 
