@@ -134,8 +134,13 @@ def train(
     args: argparse.Namespace, config: TrainingConfig, task: "TrainingTask", catalog: "Catalog"
 ) -> "Outcome | None":
     """Trains as the flags say; returns how it ended, None after --dry-run."""
+    from litemedsam_jax.engine import precision
+    from litemedsam_jax.training import devices
     from litemedsam_jax.training.setup import holds_run, run_training
 
+    note = precision.choose(config.dtype, devices.platform()).note
+    if note:
+        devices.say(note)
     resume = args.resume is not None
     if args.resume == "auto":
         resume = holds_run(Path(config.work_dir))

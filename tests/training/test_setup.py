@@ -10,6 +10,7 @@ import pytest
 
 from litemedsam_jax import config as configs
 from litemedsam_jax.cli import main
+from litemedsam_jax.engine import processor
 from litemedsam_jax.training import distill, finetune, initial_weights, loop, setup
 from litemedsam_jax.training.catalog import DataError
 from litemedsam_jax.training.config import DataConfig
@@ -178,3 +179,16 @@ def test_the_references_flags_are_taken(npy_folder, small_weights, tmp_path, cap
     printed = capsys.readouterr().out
     assert "memory" in printed and "samples/s" in printed
     assert (tmp_path / "MedSAM-Lite" / "samples.png").is_file()
+
+
+def test_bfloat16_on_a_processor_without_it_is_said_before_training(
+    npy_folder, small_weights, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(processor, "features", lambda: frozenset({"avx2", "fma"}))
+    arguments = [
+        *("-data_root", str(npy_folder), "-pretrained_checkpoint", str(small_weights)),
+        *("-work_dir", str(tmp_path), "-batch_size", "1", "-num_workers", "0"),
+        *("-device", "cpu", "--dry-run", "--precision", "bfloat16"),
+    ]
+    assert main(arguments, command="finetune") == 0
+    assert "which this processor lacks" in capsys.readouterr().err
