@@ -35,8 +35,20 @@ class MBConvParameters(NamedTuple):
     narrow_norm: Norm
 
 
+class Products(NamedTuple):
+    """What products' operands are: "float32" or "bfloat16".
+
+    Attributes:
+        dtype: of all but the first, of all in gradients, and of the stored hidden image.
+        widen: of the first.
+    """
+
+    dtype: str
+    widen: str
+
+
 def mbconv(
-    x: Array, parameters: MBConvParameters, epsilon: float, dtype: str, axis: str | None
+    x: Array, parameters: MBConvParameters, epsilon: float, products: Products, axis: str | None
 ) -> tuple[Array, tuple[Moments, Moments, Moments]]:
     """GELU(x + narrow(GELU(depthwise(GELU(widen(x)))))), a BatchNorm after each.
 
@@ -44,20 +56,21 @@ def mbconv(
         x: (B, H, W, C) float32.
         parameters: float32.
         epsilon: BatchNorm's.
-        dtype: of products' operands and of the stored hidden image.
+        products: how products are computed.
         axis: of the devices over which statistics are averaged.
 
     Returns:
         The block's output, and the moments of what each BatchNorm was given, without gradient.
     """
-    return _mbconv(x, parameters, epsilon, dtype, axis)
+    return _mbconv(x, parameters, epsilon, products, axis)
 
 
-def _forward(x, parameters, epsilon, dtype, axis):
-    widen, narrow = operand(parameters.widen, dtype), operand(parameters.narrow, dtype)
+def _forward(x, parameters, epsilon, products, axis):
+    dtype = products.dtype
+    widen, narrow = operand(parameters.widen, products.widen), operand(parameters.narrow, dtype)
 
     def measure(_, x):
-        return None, Moments.of(times(operand(x, dtype), widen, 0))
+        return None, Moments.of(_widened(x, widen))
 
     tiles = in_tiles(as_rows(x), _PIXELS)
     first = lax.scan(measure, None, tiles)[1].joined(axis)
@@ -86,7 +99,7 @@ def _convolved(x, widen, norm, depthwise, dtype):
     around = _with_neighbours(x)
 
     def convolve(scratch, index):
-        hidden = times(operand(as_rows(_cut(around, index, lines)), dtype), widen, 0)
+        hidden = _widened(as_rows(_cut(around, index, lines)), widen)
         hidden = rational_gelu(norm(hidden)).reshape(1, lines + 2, width, channels)
         hidden = _inside(hidden, index, lines, height)
         # Written to a place of their own, or XLA would compute both again where they are read.
@@ -100,7 +113,8 @@ def _convolved(x, widen, norm, depthwise, dtype):
     return stored.reshape(-1, channels), moments
 
 
-def _backward(epsilon, dtype, axis, saved, gradients):
+def _backward(epsilon, products, axis, saved, gradients):
+    dtype = products.dtype
     (x, parameters, stored, result, moments), gradient = lax.optimization_barrier(
         (saved, gradients[0])
     )
@@ -115,9 +129,10 @@ def _backward(epsilon, dtype, axis, saved, gradients):
     slope = lax.optimization_barrier(through(by_x, result))
     sums, by_narrow, slope = _unproject(slope, stored, second, parameters.narrow, dtype)
     by_second, through = second.gradient(sums, pixels, axis)
-    sums, by_depthwise, slope = _unconvolve(x, stored, slope, (first, through), parameters, dtype)
+    norms = first, through
+    sums, by_depthwise, slope = _unconvolve(x, stored, slope, norms, parameters, products)
     by_first, through = first.gradient(sums, pixels, axis)
-    by_widen, by_x = _unwiden(as_rows(x), slope, by_x, through, parameters.widen, dtype)
+    by_widen, by_x = _unwiden(as_rows(x), slope, by_x, through, parameters.widen, products)
     by_parameters = MBConvParameters(
         by_widen, by_first, by_depthwise, by_second, by_narrow, by_third
     )
@@ -145,7 +160,7 @@ def _unproject(slope, stored, norm, narrow, dtype):
     return by_affine, by_narrow.T, by_norm
 
 
-def _unconvolve(x, stored, slope, norms, parameters, dtype):
+def _unconvolve(x, stored, slope, norms, parameters, products):
     """Back to what norms[0] made of x·widen: its sums, by the depthwise kernel, by its result.
 
     `slope` is the gradient by the result of the norm behind the convolution, norms[1] what gives
@@ -153,8 +168,8 @@ def _unconvolve(x, stored, slope, norms, parameters, dtype):
     """
     first, through = norms
     batch, height, width, _ = x.shape
-    lines, channels = _lines(height), stored.shape[-1]
-    widen, turned = operand(parameters.widen, dtype), parameters.depthwise[::-1, ::-1]
+    lines, channels, dtype = _lines(height), stored.shape[-1], products.dtype
+    widen, turned = operand(parameters.widen, products.widen), parameters.depthwise[::-1, ::-1]
     images = tuple(
         _with_neighbours(one.reshape(batch, height, width, channels)) for one in (slope, stored)
     )
@@ -164,7 +179,7 @@ def _unconvolve(x, stored, slope, norms, parameters, dtype):
         slope = through(*(_loaded(_cut(image, index, lines), dtype) for image in images))
         slope = _inside(slope, index, lines, height)
         slope = lax.optimization_barrier(jnp.pad(slope, ((0, 0), (0, 0), (1, 1), (0, 0))))
-        hidden = times(operand(x, dtype), widen, 0)
+        hidden = _widened(x, widen)
         activated, steepness = gelu_and_slope(first(hidden))
         activated = lax.optimization_barrier(activated.reshape(1, lines, width, -1))
         by_norm = as_rows(shifted_sum(slope, turned, 1, 0)) * steepness
@@ -186,14 +201,15 @@ def _unconvolve(x, stored, slope, norms, parameters, dtype):
     return by_affine, by_kernel, by_norm.reshape(stored.shape)
 
 
-def _unwiden(x, slope, by_x, through, widen, dtype):
+def _unwiden(x, slope, by_x, through, widen, products):
     """Back through `through`'s norm and x·widen: by widen, by x (added to `by_x`)."""
-    low_widen = operand(widen, dtype)
+    dtype = products.dtype
+    low_widen, widen = operand(widen, dtype), operand(widen, products.widen)
 
     def tile(by_widen, one):
         x, slope, by_x = one
-        low, turned = operand(x, dtype), operand(x.T, dtype)
-        slope = through(_loaded(slope, dtype), times(low, low_widen, 0))
+        turned = operand(x.T, dtype)
+        slope = through(_loaded(slope, dtype), _widened(x, widen))
         slope = operand(slope, dtype)
         return by_widen + times(turned, slope, 0), by_x + times(slope, low_widen, 1)
 
@@ -201,8 +217,12 @@ def _unwiden(x, slope, by_x, through, widen, dtype):
     return lax.scan(tile, jnp.zeros(widen.shape, jnp.float32), tiles)
 
 
-def _plain(x, parameters, epsilon, dtype, axis):
-    return _forward(x, parameters, epsilon, dtype, axis)[0]
+def _widened(x: Array, kernel: Array) -> Array:
+    return times(operand(x, kernel.dtype), kernel, 0)
+
+
+def _plain(x, parameters, epsilon, products, axis):
+    return _forward(x, parameters, epsilon, products, axis)[0]
 
 
 _mbconv = jax.custom_vjp(_plain, nondiff_argnums=(2, 3, 4))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from litemedsam_jax.models.cpu_batch_norm import Norm
-from litemedsam_jax.models.cpu_mbconv import MBConvParameters, mbconv
+from litemedsam_jax.models.cpu_mbconv import MBConvParameters, Products, mbconv
 from litemedsam_jax.models.layers import gelu
 from tests.support.gradients import assert_same_with_gradients
 
@@ -33,9 +33,16 @@ def plain(x, parameters):
 
 
 # 10 rows: tiles of five; of two images of 24 rows the tiles' neighbours must not mix.
-@pytest.mark.parametrize("dtype, bound", [("float32", 5e-5), ("bfloat16", 0.04)])
+@pytest.mark.parametrize(
+    "products, bound",
+    [
+        (Products("float32", "float32"), 5e-5),
+        (Products("bfloat16", "bfloat16"), 0.04),
+        (Products("bfloat16", "float32"), 0.04),
+    ],
+)
 @pytest.mark.parametrize("shape", [(1, 10, 16, CHANNELS), (2, 24, 16, CHANNELS)])
-def test_result_moments_and_gradients(shape, dtype, bound):
+def test_result_moments_and_gradients(shape, products, bound):
     random = np.random.default_rng(shape[1])
 
     def array(*shape):
@@ -55,6 +62,6 @@ def test_result_moments_and_gradients(shape, dtype, bound):
     x, weights = array(*shape), array(*shape)
 
     def tiled(x, parameters):
-        return mbconv(x, parameters, 1e-5, dtype, None)
+        return mbconv(x, parameters, 1e-5, products, None)
 
     assert_same_with_gradients(tiled, plain, (x, given), weights, bound, has_aux=True)
