@@ -129,8 +129,8 @@ def _backward(epsilon, products, axis, saved, gradients):
     slope = lax.optimization_barrier(through(by_x, result))
     sums, by_narrow, slope = _unproject(slope, stored, second, parameters.narrow, dtype)
     by_second, through = second.gradient(sums, pixels, axis)
-    norms = first, through
-    sums, by_depthwise, slope = _unconvolve(x, stored, slope, norms, parameters, products)
+    around = first, through
+    sums, by_depthwise, slope = _unconvolve(x, stored, slope, around, parameters, products)
     by_first, through = first.gradient(sums, pixels, axis)
     by_widen, by_x = _unwiden(as_rows(x), slope, by_x, through, parameters.widen, products)
     by_parameters = MBConvParameters(
@@ -218,7 +218,7 @@ def _unwiden(x, slope, by_x, through, widen, products):
 
 
 def _widened(x: Array, kernel: Array) -> Array:
-    return times(operand(x, kernel.dtype), kernel, 0)
+    return times(operand(x, kernel.dtype.name), kernel, 0)
 
 
 def _plain(x, parameters, epsilon, products, axis):
