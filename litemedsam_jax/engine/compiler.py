@@ -10,6 +10,7 @@ import numpy as np
 from litemedsam_jax.config import ModelConfig
 from litemedsam_jax.engine.encoder_plan import ROOT
 from litemedsam_jax.engine.network import prompt_decoder, whole_encoder
+from litemedsam_jax.engine.precision import FLOAT32
 from litemedsam_jax.engine.programs import Program, compile_program
 from litemedsam_jax.weights.tree import unflatten
 
@@ -23,6 +24,7 @@ class Compiler:
         config: ModelConfig,
         programs: Mapping[str, Program],
         device: str | None,
+        precision: str = FLOAT32,
     ):
         """Compiles nothing yet.
 
@@ -31,9 +33,10 @@ class Compiler:
             config: of the model.
             programs: of the model, by name.
             device: "cpu", "gpu", "tpu"; None: JAX's choice.
+            precision: that the weights were folded for.
         """
         self._folded, self._config, self._programs = folded, config, programs
-        self._device_name = device
+        self._device_name, self._precision = device, precision
         self._compiled: dict[str, Any] = {}
         self._on_device: dict[tuple[str, tuple[str, ...], Any], list] = {}
         self._encoder: Callable[..., Any] | None = None
@@ -89,7 +92,9 @@ class Compiler:
         import jax
 
         if multimask not in self._prompt_decoders:
-            self._prompt_decoders[multimask] = prompt_decoder(self._config, multimask)
+            self._prompt_decoders[multimask] = prompt_decoder(
+                self._config, multimask, self._precision
+            )
         batched = jax.tree.map(lambda array: np.asarray(array)[None], prompts)
         with jax.default_device(self._device()):
             logits, iou = self._prompt_decoders[multimask](

@@ -11,7 +11,7 @@ import numpy as np
 
 from litemedsam_jax.config import StageConfig, TinyViTConfig
 from litemedsam_jax.engine.attention_bounds import SAFE, attention_bounds
-from litemedsam_jax.engine.precision import FLOAT32
+from litemedsam_jax.engine.precision import FLOAT32, name_in
 from litemedsam_jax.engine.programs import Program
 from litemedsam_jax.engine.row_tiles import RowTiles
 
@@ -90,7 +90,7 @@ def plan(
 
 
 def _in_precision(layer: EncoderLayer, precision: str) -> EncoderLayer:
-    name = f"{layer.program.name}_{precision}"
+    name = name_in(precision, layer.program.name)
     return replace(layer, program=replace(layer.program, name=name, precision=precision))
 
 

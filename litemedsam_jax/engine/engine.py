@@ -19,11 +19,11 @@ from litemedsam_jax.engine.executables import (
 )
 from litemedsam_jax.engine.lanes import Lanes
 from litemedsam_jax.engine.network import (
-    DECODE_IN_LANE,
     DECODE_SIZES,
     all_programs,
     decode_size,
     decoder_name,
+    lane_decoder_name,
 )
 from litemedsam_jax.engine.one_line import OneLine
 from litemedsam_jax.engine.precision import FLOAT32, choose
@@ -50,7 +50,7 @@ class Engine:
     Attributes:
         config: of the model.
         device: "cpu", "gpu", "tpu"; None: the accelerator that JAX chose.
-        precision: of the encoder's products, "float32" or "bfloat16".
+        precision: of large products, "float32" or "bfloat16".
         compiled: the names of the programs that this engine had to compile on a CPU.
     """
 
@@ -142,14 +142,14 @@ class Engine:
         from litemedsam_jax.engine.compiler import Compiler
 
         folded, _ = self._weights()
-        return Compiler(folded, self.config, self._programs, self.device)
+        return Compiler(folded, self.config, self._programs, self.device, self.precision)
 
     def prepare(self, box_count: int) -> None:
         """Starts to load the decoder for so many boxes, which `encode` then need not wait for."""
         if self._stored and box_count > 1:
-            self._lanes.prefetch(DECODE_IN_LANE)
+            self._lanes.prefetch(lane_decoder_name(self.precision))
         elif self._stored:
-            self._stored.prefetch(decoder_name(box_count))
+            self._stored.prefetch(decoder_name(box_count, self.precision))
 
     def encode(self, image: np.ndarray) -> Any:
         """Encodes an image.
@@ -193,7 +193,9 @@ class Engine:
             most = DECODE_SIZES[-1]
             batches = [boxes[start : start + most] for start in range(0, len(boxes), most)]
             outputs = [
-                self._decode((decoder_name(len(some)), "", 0), self._stored, embedding, some)
+                self._decode(
+                    (decoder_name(len(some), self.precision), "", 0), self._stored, embedding, some
+                )
                 for some in batches
             ]
         logits, iou = zip(*outputs, strict=True)
@@ -202,7 +204,7 @@ class Engine:
     def _decode_in_lane(self, embedding: Any, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A box (4,), by the lane whose thread asks."""
         lanes = self._decoder_lanes
-        key = DECODE_IN_LANE, "", lanes.number
+        key = lane_decoder_name(self.precision), "", lanes.number
         return self._decode(key, lanes.executables, embedding, box[None])
 
     def _decode(

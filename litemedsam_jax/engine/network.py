@@ -11,7 +11,7 @@ from typing import Any
 
 from litemedsam_jax.config import Execution, ModelConfig, TinyViTConfig
 from litemedsam_jax.engine.encoder_plan import plan
-from litemedsam_jax.engine.precision import FLOAT32
+from litemedsam_jax.engine.precision import FLOAT32, name_in
 from litemedsam_jax.engine.programs import Program
 from litemedsam_jax.weights.errors import CheckpointError
 
@@ -19,7 +19,6 @@ from litemedsam_jax.weights.errors import CheckpointError
 # decodes a single box on all cores, and several in lanes: a box has 20 MB between its products,
 # of which a batch keeps less in the caches, and more in memory.
 DECODE_SIZES = (1, 2, 4)
-DECODE_IN_LANE = "decode_in_lane"
 DECODER_PARAMETERS = ("params/prompt_encoder/", "params/mask_decoder/")
 
 
@@ -44,7 +43,7 @@ def all_programs(
 
     Args:
         config: of the model.
-        precision: of the encoder, "float32" or "bfloat16"; decoders are float32.
+        precision: of large products, "float32" or "bfloat16".
         accelerator: for one; else for CPUs.
 
     Raises:
@@ -58,15 +57,21 @@ def all_programs(
     ]
     for layer in [*plans[0], *plans[1]]:
         programs.setdefault(layer.program.name, layer.program)
-    decoders = [_decoder(config, encoder, count) for count in DECODE_SIZES]
+    decoders = [_decoder(config, encoder, count, precision) for count in DECODE_SIZES]
     if not accelerator:
-        decoders = [decoders[0], replace(decoders[0], name=DECODE_IN_LANE, one_core=True)]
+        in_lane = replace(decoders[0], name=lane_decoder_name(precision), one_core=True)
+        decoders = [decoders[0], in_lane]
     return programs | {program.name: program for program in decoders}
 
 
-def decoder_name(box_count: int) -> str:
+def decoder_name(box_count: int, precision: str) -> str:
     """The program that decodes so many boxes (1 to `DECODE_SIZES[-1]`)."""
-    return f"decode_{decode_size(box_count)}"
+    return name_in(precision, f"decode_{decode_size(box_count)}")
+
+
+def lane_decoder_name(precision: str) -> str:
+    """The program that decodes a box on one core."""
+    return name_in(precision, "decode_in_lane")
 
 
 def decode_size(box_count: int) -> int:
@@ -74,30 +79,31 @@ def decode_size(box_count: int) -> int:
     return next(size for size in DECODE_SIZES if size >= box_count)
 
 
-def _decoder(config: ModelConfig, encoder: TinyViTConfig, count: int) -> Program:
+def _decoder(config: ModelConfig, encoder: TinyViTConfig, count: int, precision: str) -> Program:
     def function() -> Callable:
-        network = _network(config)
+        network = _network(config, precision)
         return lambda variables, *inputs: network.apply(variables, *inputs, method="decode")
 
     grid = encoder.grid_size
     return Program(
-        name=f"decode_{count}",
+        name=decoder_name(count, precision),
         function=function,
         parameters=(*DECODER_PARAMETERS, "buffers/"),
         scope="",
         input_shapes=((1, grid, grid, encoder.out_dim), (1, count, 4)),
         output_shapes=((1, count, 1, 4 * grid, 4 * grid), (1, count, 1)),
+        precision=precision,
     )
 
 
-def prompt_decoder(config: ModelConfig, multimask: bool) -> Callable[..., Any]:
+def prompt_decoder(config: ModelConfig, multimask: bool, precision: str) -> Callable[..., Any]:
     """The decoder for any prompt, as a jitted function (variables, embedding, **prompts).
 
     `variables` is the nested tree of all folded variables. Compiled anew for new shapes.
     """
     import jax
 
-    network = _network(config)
+    network = _network(config, precision)
 
     def function(variables, embedding, **prompts):
         return network.apply(variables, embedding, multimask=multimask, method="decode", **prompts)
@@ -118,7 +124,7 @@ def whole_encoder(config: ModelConfig) -> Callable[..., Any]:
     return jax.jit(lambda params, image: tiny_vit_inference.encode(params, encoder, image))
 
 
-def _network(config: ModelConfig):
+def _network(config: ModelConfig, precision: str):
     from litemedsam_jax.models.lite_medsam import LiteMedSAMNetwork
 
-    return LiteMedSAMNetwork(config, Execution(folded=True))
+    return LiteMedSAMNetwork(config, Execution(folded=True, products=precision))

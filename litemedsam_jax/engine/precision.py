@@ -1,4 +1,4 @@
-"""In which precision the image encoder's products are computed."""
+"""In which precision the network's large products are computed."""
 
 from typing import NamedTuple
 
@@ -18,6 +18,11 @@ class Choice(NamedTuple):
 
     precision: str
     note: str
+
+
+def name_in(precision: str, name: str) -> str:
+    """The name of a program in a precision; that of float32 has no suffix."""
+    return name if precision == FLOAT32 else f"{name}_{precision}"
 
 
 def choose(precision: str, device: str | None, features: frozenset[str] | None = None) -> Choice:

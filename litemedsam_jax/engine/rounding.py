@@ -20,15 +20,19 @@ _IN_PARTS = (
     f"{_ENCODER}layers_0/blocks_0/conv1/",
     *(f"{_ENCODER}layers_{index}/downsample/" for index in range(3)),
 )
+# The decoder's products with image tokens whose kernels are weights; (2, 2, out, in) before.
+_UPSCALING = tuple(f"params/mask_decoder/output_upscaling_{index}/kernel" for index in (0, 3))
 _QKV, _PROJECTION = "attn/qkv", "attn/proj"
 _EXPANSION, _REDUCTION = "mlp/fc1", "mlp/fc2"
 
 
 def is_rounded(name: str, shape: tuple[int, ...]) -> bool:
-    """Whether a folded variable is stored in bfloat16: a kernel of the encoder's products.
+    """Whether a folded variable is stored in bfloat16: a kernel of a large product.
 
     Depthwise kernels (3, 3, 1, C) are sums of few products, and stay.
     """
+    if name in _UPSCALING:
+        return True
     if not name.startswith(_ENCODER) or not name.endswith("/kernel") or name.startswith(_KEPT):
         return False
     return len(shape) == 2 or shape[2] > 1
@@ -47,6 +51,7 @@ def round_weights(folded: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The variables with those of `is_rounded` in bfloat16, some of them in parts.
 
     A kernel in parts (..., C, O) becomes (..., 3·C, O): what models.bfloat16_ops.product wants.
+    Kernels of the decoder's upscaling become matrices, see models.layers.ConvTranspose2x2.
     """
     biased = dict(folded)
     for name in folded:
@@ -61,6 +66,8 @@ def round_weights(folded: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _rounded(name: str, array: np.ndarray) -> np.ndarray:
+    if name in _UPSCALING:
+        array = np.ascontiguousarray(array.reshape(-1, array.shape[-1]).T)
     high = array.astype(bfloat16())
     if not name.startswith(_IN_PARTS):
         return high

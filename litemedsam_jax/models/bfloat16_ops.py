@@ -1,15 +1,17 @@
-"""What the image encoder computes otherwise where its weights are bfloat16.
+"""What inference computes otherwise where products take bfloat16.
 
 Matrix products take bfloat16 and add up in float32, which processors with AMX or AVX-512's bfloat16
 do several times faster; norms, softmax, depthwise sums and residuals stay float32. What goes into a
 product is stored in bfloat16 by whatever computes it, in half of the memory.
 """
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
-from litemedsam_jax.models.layers import Array
 from litemedsam_jax.models.polynomials import polynomial
+
+Array = jax.Array
 
 DTYPE = jnp.bfloat16
 
@@ -51,6 +53,11 @@ def product(x: Array, kernel: Array) -> Array:
         rows, kernel, (((1,), (0,)), ((), ())), preferred_element_type=jnp.float32
     )
     return sums.reshape(*x.shape[:-1], kernel.shape[-1])
+
+
+def matmul(x: Array, y: Array) -> Array:
+    """x (..., L, C) times y (..., C, M), rounded, summed in float32."""
+    return jnp.matmul(x.astype(DTYPE), y.astype(DTYPE), preferred_element_type=jnp.float32)
 
 
 def in_parts(kernel: Array, channels: int) -> bool:

@@ -9,18 +9,23 @@ the first layer has updated them, image tokens are shared by all prompts (N = 1 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 
-from litemedsam_jax.models import decoder_samples
+from litemedsam_jax.models import bfloat16_ops, decoder_samples
 from litemedsam_jax.models.layers import Array, Linear, attend
 
 
 class Projections(nn.Module):
-    """The four projections of an attention with heads; `inner` is the width between them."""
+    """The four projections of an attention with heads; `inner` is the width between them.
+
+    `products`: "bfloat16", or as `dtype` has it: what products with image tokens take.
+    """
 
     dim: int
     heads: int
     inner: int
     dtype: str = "float32"
+    products: str = "float32"
 
     def setup(self):
         self.q_proj = Linear(self.dim, self.inner)
@@ -61,12 +66,18 @@ class CrossAttention(Projections):
         """Tokens attend to the image: (B, N, T, C). `keys` and `values` are image tokens."""
         batch, count, length, dim = queries.shape
         shared = keys.shape[1]  # 1 while prompts share the image: their queries go in one product
-        q = self._image_queries(queries).astype(self.dtype).reshape(batch, shared, -1, dim)
-        logits = (keys.astype(self.dtype) @ q.swapaxes(-1, -2)).astype(jnp.float32)
-        weights = jax.nn.softmax(logits, axis=-2).astype(self.dtype)  # (B, N or 1, L, ...·h·T)
-        mixed = weights.swapaxes(-1, -2) @ values.astype(self.dtype)
+        q = self._image_queries(queries).reshape(batch, shared, -1, dim)
+        logits = self._product(keys, q.swapaxes(-1, -2)).astype(jnp.float32)
+        weights = jax.nn.softmax(logits, axis=-2)  # (B, N or 1, L, ...·h·T)
+        mixed = self._product(weights.swapaxes(-1, -2), values)
         mixed = mixed.reshape(batch, count, self.heads, length, dim).astype(jnp.float32)
         return self._image_values(mixed)
+
+    def _product(self, x: Array, y: Array) -> Array:
+        """x @ y with image tokens."""
+        if self.products == "bfloat16":
+            return bfloat16_ops.matmul(x, y)
+        return x.astype(self.dtype) @ y.astype(self.dtype)
 
     def to_image_by_sample(
         self, queries: Array, image: Array, offset: Array | None, positions: Array
@@ -90,18 +101,14 @@ class CrossAttention(Projections):
 
     def to_tokens(self, queries: Array, keys: Array, values: Array) -> Array:
         """The image attends to tokens: (B, N, L, C). `keys` and `values` are tokens."""
-        batch, count, length, dim = keys.shape
-        heads, image_length = self.heads, queries.shape[2]
+        batch, count, _, dim = keys.shape
+        heads = self.heads
         columns, offsets, rows, bias = self.prompted(keys, values)
-        columns = columns.reshape(batch, count, -1, dim).astype(self.dtype)
-        logits = queries.astype(self.dtype) @ columns.swapaxes(-1, -2)
-        logits = logits.astype(jnp.float32) + offsets.reshape(batch, count, 1, -1)
-        # Heads last: a reduction over the last axis would not be vectorised.
-        logits = logits.reshape(batch, count, image_length, length, heads)
-        weights = jax.nn.softmax(logits, axis=-2).astype(self.dtype)
-        rows = rows.reshape(batch, count, -1, dim).astype(self.dtype)
-        mixed = weights.reshape(batch, count, image_length, -1) @ rows
-        return mixed + bias.astype(self.dtype)
+        columns = columns.reshape(batch, count, -1, dim)
+        logits = self._product(queries, columns.swapaxes(-1, -2)).astype(jnp.float32)
+        weights = softmax_over_tokens(logits + offsets.reshape(batch, count, 1, -1), heads)
+        mixed = self._product(weights, rows.reshape(batch, count, -1, dim))
+        return mixed + bias.astype(mixed.dtype)
 
     def prompted(self, keys: Array, values: Array) -> tuple[Array, Array, Array, Array]:
         """What the image attends to tokens with: x·columns + offsets, whose softmax mixes rows.
@@ -121,3 +128,19 @@ class CrossAttention(Projections):
         v = self.split(self.v_proj(values))  # (B, N, h, T, d)
         rows = (v @ self.out_proj.kernel.reshape(heads, -1, dim)).swapaxes(2, 3)
         return columns, offsets[..., 0], rows, self.out_proj.bias
+
+
+def softmax_over_tokens(logits: Array, heads: int) -> Array:
+    """The softmax of each head over tokens, of (..., T·heads): heads lie next to each other.
+
+    What a token's heads share is repeated for all tokens and stored: XLA does not vectorise loops
+    over so few heads.
+    """
+    by_token = (*logits.shape[:-1], -1, heads)
+
+    def for_each_token(of_heads: Array) -> Array:
+        repeated = jnp.concatenate([of_heads] * (logits.shape[-1] // heads), axis=-1)
+        return lax.optimization_barrier(repeated)
+
+    weights = jnp.exp(logits - for_each_token(logits.reshape(by_token).max(-2)))
+    return weights * for_each_token(1 / weights.reshape(by_token).sum(-2))

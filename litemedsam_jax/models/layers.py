@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from litemedsam_jax.config import Execution
-from litemedsam_jax.models import cpu_ops, normalisation
+from litemedsam_jax.models import bfloat16_ops, cpu_ops, normalisation
 from litemedsam_jax.models.cpu_ops import gelu as gelu
 
 Array = jax.Array
@@ -191,19 +191,26 @@ class ConvTranspose2x2(nn.Module):
 
     (..., C) -> (..., 2, 2, features); the blocks are not laid out as an image here, because
     moving them is dear and what follows works pixel by pixel (see `unfold_blocks`). The kernel is
-    (2, 2, out, in): torch's (in, out, 2, 2) by the rule for every rank-4 weight.
+    (2, 2, out, in): torch's (in, out, 2, 2) by the rule for every rank-4 weight. With `rounded` it
+    is a bfloat16 matrix (in, 2·2·out), as `engine.rounding` makes it, and so is x in the product.
     """
 
     inputs: int
     features: int
     dtype: str = "float32"
+    rounded: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        init = torch_uniform(self.features * 4)
-        kernel = self.param("kernel", init, (2, 2, self.features, self.inputs)).astype(self.dtype)
+        init, outputs = torch_uniform(self.features * 4), 4 * self.features
+        shape = (self.inputs, outputs) if self.rounded else (2, 2, self.features, self.inputs)
+        kernel = self.param("kernel", init, shape)
         bias = self.param("bias", init, (self.features,)).astype(self.dtype)
-        blocks = x.astype(self.dtype) @ kernel.reshape(-1, self.inputs).T  # (..., 2·2·out)
+        if self.rounded:
+            blocks = bfloat16_ops.product(x, kernel)
+        else:
+            kernel = kernel.astype(self.dtype)
+            blocks = x.astype(self.dtype) @ kernel.reshape(outputs, self.inputs).T
         return blocks.reshape(*x.shape[:-1], 2, 2, self.features) + bias
 
     def matrix(self) -> tuple[Array, Array]:

@@ -32,15 +32,16 @@ class MaskDecoder(nn.Module):
     def setup(self):
         config, dtype = self.config, self.execution.dtype
         dim, masks = config.dim, config.multimask_outputs + 1
+        rounded = _products(self.execution) == "bfloat16"
         normal = nn.initializers.normal(1.0)
         self.transformer = TwoWayTransformer(config, self.execution)
         self.iou_token = nn.Embed(1, dim, embedding_init=normal)
         self.mask_tokens = nn.Embed(masks, dim, embedding_init=normal)
         self.output_upscaling: list[Callable[[Array], Array]] = [
-            ConvTranspose2x2(dim, dim // 4, dtype),
+            ConvTranspose2x2(dim, dim // 4, dtype, rounded),
             LayerNorm(1e-6, dtype),
             gelu,
-            ConvTranspose2x2(dim // 4, dim // 8, dtype),
+            ConvTranspose2x2(dim // 4, dim // 8, dtype, rounded),
             gelu,
         ]
         self.output_hypernetworks_mlps = [Mlp((dim, dim, dim, dim // 8)) for _ in range(masks)]
@@ -128,12 +129,11 @@ class TwoWayTransformer(nn.Module):
     execution: Execution
 
     def setup(self):
-        config, dtype = self.config, self.execution.dtype
+        config = self.config
         self.layers = [
             TwoWayBlock(config, self.execution, first=index == 0) for index in range(config.depth)
         ]
-        inner = config.dim // config.attention_downsample
-        self.final_attn_token_to_image = CrossAttention(config.dim, config.heads, inner, dtype)
+        self.final_attn_token_to_image = _cross_attention(config, self.execution)
         self.norm_final_attn = LayerNorm(1e-5)
 
     def __call__(self, tokens: Array, image: Array, positions: Array) -> tuple[Array, Array]:
@@ -167,15 +167,14 @@ class TwoWayBlock(nn.Module):
 
     def setup(self):
         config, dtype = self.config, self.execution.dtype
-        inner = config.dim // config.attention_downsample
         self.self_attn = SelfAttention(config.dim, config.heads, config.dim)
         self.norm1 = LayerNorm(1e-5)
-        self.cross_attn_token_to_image = CrossAttention(config.dim, config.heads, inner, dtype)
+        self.cross_attn_token_to_image = _cross_attention(config, self.execution)
         self.norm2 = LayerNorm(1e-5)
         self.mlp = TokenMlp(config.dim, config.mlp_dim)
         self.norm3 = LayerNorm(1e-5)
         self.norm4 = LayerNorm(1e-5, dtype)
-        self.cross_attn_image_to_token = CrossAttention(config.dim, config.heads, inner, dtype)
+        self.cross_attn_image_to_token = _cross_attention(config, self.execution)
 
     def __call__(
         self, tokens: Array, image: Array, prompt: Array, positions: Array
@@ -232,3 +231,14 @@ class TokenMlp(nn.Module):
 
     def __call__(self, x: Array) -> Array:
         return self.lin2(nn.relu(self.lin1(x)))
+
+
+def _cross_attention(config: MaskDecoderConfig, execution: Execution) -> CrossAttention:
+    inner = config.dim // config.attention_downsample
+    products = _products(execution)
+    return CrossAttention(config.dim, config.heads, inner, execution.dtype, products)
+
+
+def _products(execution: Execution) -> str:
+    """What products with image tokens take: training's stay float32."""
+    return execution.products if execution.folded else "float32"
