@@ -178,9 +178,7 @@ def _attend(
     def function() -> Callable:
         from litemedsam_jax.models.tiny_vit_inference import attend
 
-        return lambda params, x, inside: attend(
-            params, x, inside, stage.heads, window, subtract_max
-        )
+        return lambda params, x, _: attend(params, x, stage.heads, window, subtract_max)
 
     name = _attention_name(f"encode_attend_{index}", subtract_max)
     tiles = _same_size(stage, size, rows=windows_each * window, padded_rows=windows * window)

@@ -17,15 +17,14 @@ from litemedsam_jax.weights.tree import unflatten
 
 Shape = tuple[int, ...]
 
-# YNNPACK may take attention (see models.layers), but nothing else: it would draw a LayerNorm into
-# the neck's convolution, and both would crawl; in the decoder, whose products are long and thin,
-# it loses everywhere. Vectors of 512 bits, which XLA avoids by itself, are up to a third faster
-# where the CPU has them. Of bfloat16, YNNPACK takes every product, alone: joined with what is
-# around it, it has no AMX, and XLA itself has none (it would widen the operands first).
+# Of float32, YNNPACK may take attention's products, but nothing else: in the decoder, whose
+# products are long and thin, it loses everywhere. Of bfloat16 it takes every product. It takes each
+# alone: joined with what is around it, it has no AMX, and XLA itself has none (it would widen the
+# operands first). Vectors of 512 bits, which XLA avoids by itself, are up to a third faster where
+# the CPU has them.
 _YNN = "xla_cpu_experimental_ynn_fusion_type"
 _WIDE: dict[str, str | bool] = {"xla_cpu_prefer_vector_width": "512"}
-_BFLOAT16_OPTIONS: dict[str, str | bool] = {_YNN: "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT", **_WIDE}
-_ATTENTION_OPTIONS = {_YNN: "LIBRARY_FUSION_TYPE_DOT", **_WIDE}
+_YNNPACK_OPTIONS: dict[str, str | bool] = {_YNN: "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT", **_WIDE}
 _OPTIONS = {_YNN: "", **_WIDE}
 
 
@@ -105,9 +104,8 @@ def compile_program(program: Program, folded: dict[str, np.ndarray], device: Any
     _strip_source_locations(lowered)
     options = None
     if device.platform == "cpu":
-        options = _ATTENTION_OPTIONS if program.attends else _OPTIONS
-        if program.precision == BFLOAT16:
-            options = _BFLOAT16_OPTIONS
+        by_ynnpack = program.attends or program.precision == BFLOAT16
+        options = _YNNPACK_OPTIONS if by_ynnpack else _OPTIONS
     return lowered.compile(compiler_options=options)
 
 

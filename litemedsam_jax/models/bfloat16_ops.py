@@ -15,8 +15,6 @@ Array = jax.Array
 
 DTYPE = jnp.bfloat16
 
-_FEW_KEYS = 64
-
 # Phi(x) - 1/2 = x·P(x²) for |x| <= 4, where it is set to 1/2: GELU is within 1.9e-4, a tenth of
 # what rounding its result to bfloat16 changes.
 _GELU_LIMIT = 4.0
@@ -95,35 +93,3 @@ def gelu(x: Array, keep: Array | None = None) -> Array:
     if keep is not None:
         y = jnp.where(keep, y, 0)
     return lax.optimization_barrier(y.astype(DTYPE))
-
-
-def attend(q: Array, k: Array, v: Array, bias: Array, subtract_max: bool) -> Array:
-    """softmax(q·kᵀ + bias)·v.
-
-    Args:
-        q: (windows, h, L, d) bfloat16, already scaled.
-        k: (windows, h, S, d).
-        v: (windows, h, S, d).
-        bias: (h, L, S).
-        subtract_max: as in layers.attend_transposed.
-
-    Returns:
-        (windows, h, L, d) float32.
-    """
-    logits = _batched(q, k, q.ndim - 1) + bias
-    if subtract_max:
-        logits = logits - logits.max(-1, keepdims=True)
-    weights = jnp.exp(logits)
-    if k.shape[-2] <= _FEW_KEYS:
-        return _batched(weights.astype(DTYPE), v, v.ndim - 2) / weights.sum(-1, keepdims=True)
-    # Sums over a long last axis are slow: a column of ones beside v lets the product make them.
-    with_ones = jnp.concatenate([v, jnp.ones_like(v[..., :1])], axis=-1)
-    mixed = _batched(weights.astype(DTYPE), with_ones, v.ndim - 2)
-    return mixed[..., :-1] / mixed[..., -1:]
-
-
-def _batched(x: Array, y: Array, axis: int) -> Array:
-    """Products over the last axis of x and an axis of y; all but the last two are a batch."""
-    batch = tuple(range(x.ndim - 2))
-    dimensions = ((x.ndim - 1,), (axis,)), (batch, batch)
-    return lax.dot_general(x, y, dimensions, preferred_element_type=jnp.float32)

@@ -248,9 +248,7 @@ def attend(q: Array, k: Array, v: Array, scale: float, bias: Array | None = None
     return jax.nn.softmax(logits, axis=-1).astype(v.dtype) @ v
 
 
-def attend_transposed(
-    q: Array, k: Array, v: Array, bias: Array, subtract_max: bool = True
-) -> Array:
+def attend_transposed(q: Array, k: Array, v: Array, bias: Array) -> Array:
     """softmax(q·kᵀ + bias)·v with keys before queries, so that the softmax reduces a leading axis.
 
     XLA's CPU vectorises such a reduction, and hands the whole of this to YNNPACK as one kernel if
@@ -261,15 +259,13 @@ def attend_transposed(
         k: (..., S, d).
         v: (..., d, S).
         bias: (keys, queries), broadcasts to (..., S, L).
-        subtract_max: of logits, before their exponential, against overflow. False where they are
-            known to be small (see engine.attention_bounds).
 
     Returns:
         (..., d, L).
     """
     q, k, v = lax.optimization_barrier((q, k, v))
     logits = (k @ q.swapaxes(-1, -2)).astype(jnp.float32) + bias
-    weights = jnp.exp(logits - logits.max(-2, keepdims=True) if subtract_max else logits)
+    weights = jnp.exp(logits - logits.max(-2, keepdims=True))
     mixed = v @ weights.astype(v.dtype)
     return mixed / weights.sum(-2, keepdims=True).astype(v.dtype)
 

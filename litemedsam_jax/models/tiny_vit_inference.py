@@ -19,7 +19,7 @@ from jax import lax
 from litemedsam_jax.config import TinyViTConfig
 from litemedsam_jax.models import bfloat16_ops
 from litemedsam_jax.models.cpu_ops import shifted_sum
-from litemedsam_jax.models.layers import Array, attend_transposed, merge_windows, partition_windows
+from litemedsam_jax.models.layers import Array, merge_windows, partition_windows
 from litemedsam_jax.models.normalisation import normalise_rows
 from litemedsam_jax.models.polynomials import ERF_LIMIT, ERF_P, ERF_Q, polynomial
 from litemedsam_jax.models.tiny_vit import offset_index
@@ -27,7 +27,8 @@ from litemedsam_jax.models.tiny_vit import offset_index
 Params = dict[str, Any]
 
 _TRANSFORMED_ROWS = 32  # at a time in whole blocks: less memory, no time
-_ATTENDING_TOKENS = 1000  # at a time in bfloat16: their logits stay in the cache
+_ATTENDING_TOKENS = 1000  # at a time: their logits stay in the cache
+_FEW_KEYS = 64
 _LAYER_NORM_EPSILON, _NECK_EPSILON = 1e-5, 1e-6
 
 
@@ -54,42 +55,19 @@ def merge(params: Params, x: Array, inside: Array, stride: int) -> Array:
     return _unit(params["conv3"], _activate(params["conv3"]["c"], y))
 
 
-def attend(
-    params: Params, x: Array, inside: Array, heads: int, window: int, subtract_max: bool = True
-) -> Array:
+def attend(params: Params, x: Array, heads: int, window: int, subtract_max: bool = True) -> Array:
     """x plus its window attention, for whole rows of windows (1, k·window, W, C).
 
-    Outside of the image lie what torch's padding becomes by its LayerNorm and `qkv`: with the
-    LayerNorm folded, the bias of `qkv` alone. `subtract_max` as in layers.attend_transposed.
+    Beyond the image x is zero, and so are its tokens, as torch's padding has it: with the LayerNorm
+    folded, `qkv` makes its bias of them. `subtract_max` as in `_attention`.
     """
-    if bfloat16_ops.is_low(params["attn"]["qkv"]["kernel"]):
-        return _attend_bfloat16(params["attn"], x, heads, window, subtract_max)
+    params = params["attn"]
     _, height, width, dim = x.shape
     padded_width = -(-width // window) * window
-    qkv = _linear(params["attn"]["qkv"], _normalise(x))
-    qkv = jnp.pad(qkv, ((0, 0), (0, 0), (0, padded_width - width), (0, 0)))
-    real = (inside > 0)[:, :, None, None] & (jnp.arange(padded_width) < width)[:, None]
-    qkv = jnp.where(real, qkv, params["attn"]["qkv"]["bias"])
-    qkv = partition_windows(qkv, window).reshape(-1, window**2, heads, 3, dim // heads)
-    q = qkv[..., 0, :].transpose(0, 2, 1, 3)  # (windows, h, w², d)
-    k = qkv[..., 1, :].transpose(0, 2, 1, 3)
-    v = qkv[..., 2, :].transpose(0, 2, 3, 1)  # (windows, h, d, w²)
-    bias = params["attn"]["attention_biases"][:, offset_index(window)]
-    y = attend_transposed(q, k, v, bias, subtract_max)
-    y = y.transpose(0, 3, 1, 2).reshape(-1, window**2, dim)
-    y = merge_windows(y, window, height, padded_width)[:, :, :width]
-    return x + _linear(params["attn"]["proj"], y)
-
-
-def _attend_bfloat16(
-    params: Params, x: Array, heads: int, window: int, subtract_max: bool
-) -> Array:
-    """`attend`, where windows are cut before `qkv` makes three channels of one."""
-    _, height, width, dim = x.shape
-    padded_width = -(-width // window) * window
-    # Zeros beyond the image, as their LayerNorm has it; `qkv` makes its bias of them.
-    tokens = _normalise(x).astype(bfloat16_ops.DTYPE)
+    operand = params["qkv"]["kernel"].dtype  # of products
+    tokens = _normalise(x).astype(operand)
     tokens = jnp.pad(tokens, ((0, 0), (0, 0), (0, padded_width - width), (0, 0)))
+    # Cut before `qkv` makes three channels of one.
     tokens = partition_windows(tokens, window)
     biases, indices = params["attention_biases"], offset_index(window)
     # From the heads' biases in a row, so that a head's lie together.
@@ -98,14 +76,50 @@ def _attend_bfloat16(
     step = max(1, _ATTENDING_TOKENS // window**2)
     parts = []
     for start in range(0, len(tokens), step):
-        qkv = _linear(params["qkv"], tokens[start : start + step]).astype(bfloat16_ops.DTYPE)
+        qkv = _linear(params["qkv"], tokens[start : start + step]).astype(operand)
         qkv = qkv.reshape(-1, window**2, heads, 3, dim // heads).transpose(3, 0, 2, 1, 4)
-        y = bfloat16_ops.attend(qkv[0], qkv[1], qkv[2], bias, subtract_max)
-        y = y.astype(bfloat16_ops.DTYPE)
+        y = _attention(qkv[0], qkv[1], qkv[2], bias, subtract_max).astype(operand)
         parts.append(y.transpose(0, 2, 1, 3).reshape(-1, window**2, dim))
     y = jnp.concatenate(parts)
     y = merge_windows(y, window, height, padded_width)[:, :, :width]
     return x + _linear(params["proj"], y)
+
+
+def _attention(q: Array, k: Array, v: Array, bias: Array, subtract_max: bool) -> Array:
+    """softmax(q·kᵀ + bias)·v, float32 or of bfloat16 operands.
+
+    Every product for itself is what YNNPACK does fastest; joined with the softmax, and keys before
+    queries, these took 1.1 times as long, and bfloat16 has no AMX that way.
+
+    Args:
+        q: (windows, h, L, d), already scaled.
+        k: (windows, h, S, d).
+        v: (windows, h, S, d).
+        bias: (h, L, S).
+        subtract_max: of logits, before their exponential, against overflow. False where they are
+            known to be small (see engine.attention_bounds).
+
+    Returns:
+        (windows, h, L, d) float32.
+    """
+    logits = _batched(q, k, 3) + bias
+    if subtract_max:
+        logits = logits - logits.max(-1, keepdims=True)
+    weights = jnp.exp(logits)
+    if v.dtype == weights.dtype:  # else rounding stores them
+        weights = lax.optimization_barrier(weights)
+    if k.shape[-2] <= _FEW_KEYS:
+        return _batched(weights.astype(v.dtype), v, 2) / weights.sum(-1, keepdims=True)
+    # Sums over a long last axis are slow: a column of ones beside v lets the product make them.
+    with_ones = jnp.concatenate([v, jnp.ones_like(v[..., :1])], axis=-1)
+    mixed = _batched(weights.astype(v.dtype), with_ones, 2)
+    return mixed[..., :-1] / mixed[..., -1:]
+
+
+def _batched(x: Array, y: Array, axis: int) -> Array:
+    """Products of each window and head, over the last axis of x and an axis of y, in float32."""
+    dimensions = ((3,), (axis,)), ((0, 1), (0, 1))
+    return lax.dot_general(x, y, dimensions, preferred_element_type=jnp.float32)
 
 
 def transform(params: Params, x: Array) -> Array:
@@ -124,7 +138,8 @@ def transform(params: Params, x: Array) -> Array:
 def block(params: Params, x: Array, heads: int, window: int, subtract_max: bool = True) -> Array:
     """`attend` and `transform` of a whole grid (1, S, S, C)."""
     size = x.shape[1]
-    y = attend(params, *_around(x, 0, -size % window), heads, window, subtract_max)
+    y, _ = _around(x, 0, -size % window)
+    y = attend(params, y, heads, window, subtract_max)
     y, _ = _around(y[:, :size], 1, 1)
     rows = math.gcd(size, _TRANSFORMED_ROWS)
     parts = [transform(params, y[:, i : i + rows + 2]) for i in range(0, size, rows)]
