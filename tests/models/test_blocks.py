@@ -108,8 +108,8 @@ def _folded(name: str, params: dict, x: np.ndarray) -> np.ndarray:
     if name.endswith("downsample"):
         strip = _around(x, 1, 1)
         return tiny_vit_inference.merge(params, *strip, stage.downsample_stride)
-    strip = _around(x, 0, -x.shape[1] % stage.window)
-    y = tiny_vit_inference.attend(params, *strip, stage.heads, stage.window)
+    strip, _ = _around(x, 0, -x.shape[1] % stage.window)
+    y = tiny_vit_inference.attend(params, strip, stage.heads, stage.window)
     y = _around(np.asarray(y)[:, : x.shape[1]], 1, 1)[0]
     return tiny_vit_inference.transform(params, y)
 
