@@ -119,7 +119,7 @@ class Engine:
             variables: flat, as stored; those of prompt encoder and mask decoder are taken, which
                 must be finite.
         """
-        prepared = prepared_weights.with_other_decoder(self._weights(), variables)
+        prepared = prepared_weights.with_other_decoder(self._weights(), variables, self.precision)
         other = copy(self)
         other._weights = lambda: prepared
         other._bound, other._proven = {}, set()

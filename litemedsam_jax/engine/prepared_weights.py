@@ -43,7 +43,9 @@ def prepare_for_accelerator(
     return round_weights(folded) if precision == BFLOAT16 else folded, []
 
 
-def with_other_decoder(prepared: Prepared, variables: dict[str, np.ndarray]) -> Prepared:
+def with_other_decoder(
+    prepared: Prepared, variables: dict[str, np.ndarray], precision: str
+) -> Prepared:
     """The same encoder, with prompt encoder and mask decoder of other weights.
 
     Folding changes nothing of theirs.
@@ -51,7 +53,10 @@ def with_other_decoder(prepared: Prepared, variables: dict[str, np.ndarray]) -> 
     Args:
         prepared: of all weights.
         variables: flat; those of other parts are not looked at.
+        precision: that was prepared for.
     """
     folded, layers = prepared
     theirs = {name: one for name, one in variables.items() if name.startswith(DECODER_PARAMETERS)}
+    if precision == BFLOAT16:
+        theirs = round_weights(theirs)
     return {**folded, **theirs}, layers
