@@ -122,6 +122,16 @@ def test_rounded_weights_are_kept_beside_the_others(variables, tmp_path):
     assert kept == {name for name, array in expected.items() if is_rounded(name, array.shape)}
 
 
+def test_some_kernels_are_exact_by_a_low_part_beside_the_high_one(variables):
+    folded = fold(variables, GRID)
+    rounded = round_weights(folded)
+    for block in range(2):
+        name = f"params/image_encoder/layers_0/blocks_{block}/conv3/c/kernel"
+        high, low = np.split(rounded[name].astype(np.float32), 2, axis=-1)
+        assert np.abs(high - folded[name]).max() > 2**-10 * np.abs(folded[name]).max()
+        np.testing.assert_allclose(high + low, folded[name], rtol=2**-15, atol=1e-7)
+
+
 def test_every_program_has_one_name_in_each_precision():
     names = [set(all_programs(CONFIG, one)) for one in ("float32", "bfloat16")]
     assert not names[0] & names[1]
