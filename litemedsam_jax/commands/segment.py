@@ -140,7 +140,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=("float32", "bfloat16", "auto"),
         default="float32",
-        help="of the image encoder's products; 'bfloat16': faster on processors with AMX or "
+        help="of the network's large products; 'bfloat16': faster on processors with AMX or "
         "AVX-512 BF16, masks close to float32's, in volumes not always, see docs/speed.md; "
         "'auto': bfloat16 on such processors (default: %(default)s)",
     )

@@ -51,7 +51,7 @@ class LiteMedSAM:
             path: the file; None: the published weights, where `litemedsam weights` puts them in
                 the user's data folder, else in `work_dir/`.
             device: "cpu", "gpu" or "tpu"; None leaves the choice to JAX.
-            precision: "float32"; "bfloat16", of the encoder's products, faster on processors that
+            precision: "float32"; "bfloat16", of large products, faster on processors that
                 have it (docs/speed.md); "auto": bfloat16 where a CPU has it. `engine.precision`
                 tells which it became.
             wait: until the weights' values are checked; else the first image waits for it (or
