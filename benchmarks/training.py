@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -151,12 +152,22 @@ def made_up_batch(size: int, cached: bool) -> dict[str, np.ndarray]:
     return {"embedding": embedding, "mask": mask, "box": box}
 
 
+def step_and_state(config, variables: dict) -> tuple[Callable, Any]:
+    """The step as the loop runs it, (state, batch) -> (state, metrics), and its first state."""
+    from litemedsam_jax.training import devices, optimizer, steps
+
+    made = optimizer.make_optimizer(config, variables["params"], 100)
+    step = steps.make_step(config, steps.finetune_loss(config, devices.AXIS), made, devices.AXIS)
+    program = devices.DeviceFunction(step, mapped_output=False, donate=True, precision=config.dtype)
+    return program, steps.init_state(variables, made, ema=False)
+
+
 def ready_jax(args: argparse.Namespace) -> tuple[Callable, Callable]:
-    """This project's step, as the loop runs it; and device and memory."""
+    """This project's step; and device and memory."""
     import jax
 
     from litemedsam_jax.config import lite_medsam
-    from litemedsam_jax.training import devices, initial_weights, optimizer, steps
+    from litemedsam_jax.training import devices, initial_weights
     from litemedsam_jax.training.config import DataConfig, OptimizerConfig, TrainingConfig
     from litemedsam_jax.training.decoding import decoder_variables
     from litemedsam_jax.weights import default_weights
@@ -170,12 +181,7 @@ def ready_jax(args: argparse.Namespace) -> tuple[Callable, Callable]:
     variables, _, _ = initial_weights.whole_model(default_weights.find(), None, 0)
     if args.cached:  # as `adapt` has it: what does not train takes no part
         variables = decoder_variables(variables)
-    made = optimizer.make_optimizer(config, variables["params"], 100)
-    step = steps.make_step(config, steps.finetune_loss(config, devices.AXIS), made, devices.AXIS)
-    program = devices.DeviceFunction(
-        step, mapped_output=False, donate=True, precision=args.precision
-    )
-    state = steps.init_state(variables, made, ema=False)
+    program, state = step_and_state(config, variables)
     batch = {
         name: array[None, None] for name, array in made_up_batch(args.batch, args.cached).items()
     }

@@ -11,7 +11,6 @@ run that was stopped goes on from its newest state (FILE.npz, written every 20 s
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -49,13 +48,12 @@ def main() -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Trains, and adds a line to the output for each step."""
-    if args.threads:
-        os.environ["PJRT_NPROC"] = str(args.threads)
     from litemedsam_jax import process
+    from litemedsam_jax.engine import cores
 
-    if os.environ.get("GLIBC_TUNABLES") != process.TRAINING_PAGES:  # as train.py has it
-        environment = os.environ | {"GLIBC_TUNABLES": process.TRAINING_PAGES}
-        os.execve(sys.executable, [sys.executable, *sys.argv], environment)
+    process.apply(process.ProcessNeeds(tunables=process.TRAINING_PAGES))  # as train.py has it
+    if args.threads:
+        cores.limit(args.threads)
     import jax
 
     from litemedsam_jax.config import lite_medsam
@@ -93,8 +91,9 @@ def run(args: argparse.Namespace) -> None:
 def _training(config, perturb: float):
     """The step as training runs it, and the state before the first."""
     import jax
+    from training import step_and_state
 
-    from litemedsam_jax.training import devices, initial_weights, optimizer, steps
+    from litemedsam_jax.training import devices, initial_weights
     from litemedsam_jax.weights import default_weights
 
     devices.launch(devices.Hosts())
@@ -104,15 +103,7 @@ def _training(config, perturb: float):
         lambda p: p * (1 + perturb * random.normal(size=p.shape)).astype(np.float32),
         variables["params"],
     )
-    made = optimizer.make_optimizer(config, variables["params"], 100)
-    loss = steps.finetune_loss(config, devices.AXIS)
-    step = devices.DeviceFunction(
-        steps.make_step(config, loss, made, devices.AXIS),
-        mapped_output=False,
-        donate=True,
-        precision=config.dtype,
-    )
-    return step, steps.init_state(variables, made, ema=False)
+    return step_and_state(config, variables)
 
 
 def _restored(saved: Path, state):
@@ -132,9 +123,9 @@ def _slices(cases: Path) -> Iterator:
     from litemedsam_jax.training.catalog import Slice
 
     for truth in sorted((cases / "gts").glob("*.npz")):
-        found = [one for one in read_slices(cases / "imgs" / truth.name, truth) if one[0].labels]
-        picked = np.linspace(0, len(found) - 1, min(len(found), _SLICES)).round().astype(int)
-        yield from (Slice(*found[k]) for k in picked)
+        slices = [one for one in read_slices(cases / "imgs" / truth.name, truth) if one[0].labels]
+        picked = np.linspace(0, len(slices) - 1, min(len(slices), _SLICES)).round().astype(int)
+        yield from (Slice(*slices[k]) for k in picked)
 
 
 def compare(args: argparse.Namespace) -> None:

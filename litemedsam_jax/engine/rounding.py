@@ -74,10 +74,12 @@ def _rounded(name: str, array: np.ndarray) -> np.ndarray:
     if name in _UPSCALING:
         array = np.ascontiguousarray(array.reshape(-1, array.shape[-1]).T)
     high = array.astype(bfloat16())
+    if not name.startswith((*_IN_PARTS, *_WITH_LOW_PART)):
+        return high
     low = (array - high.astype(np.float32)).astype(bfloat16())
     if name.startswith(_IN_PARTS):
         return np.concatenate([high, high, low], axis=-2)
-    return np.concatenate([high, low], axis=-1) if name.startswith(_WITH_LOW_PART) else high
+    return np.concatenate([high, low], axis=-1)
 
 
 def _move_biases(variables: dict[str, np.ndarray], block: str) -> None:

@@ -46,11 +46,8 @@ def product(x: Array, kernel: Array) -> Array:
     kernel in parts (3·C, O), its high, high and low parts, it is nearly that of float32.
     """
     rows = x.reshape(-1, x.shape[-1])
-    rows = _in_parts(rows) if in_parts(kernel, x.shape[-1]) else rows.astype(DTYPE)
-    sums = lax.dot_general(
-        rows, kernel, (((1,), (0,)), ((), ())), preferred_element_type=jnp.float32
-    )
-    return sums.reshape(*x.shape[:-1], kernel.shape[-1])
+    rows = _in_parts(rows) if in_parts(kernel, x.shape[-1]) else rows
+    return matmul(rows, kernel).reshape(*x.shape[:-1], kernel.shape[-1])
 
 
 def matmul(x: Array, y: Array) -> Array:

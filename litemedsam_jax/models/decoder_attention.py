@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from litemedsam_jax.models import bfloat16_ops, decoder_samples
+from litemedsam_jax.models.cpu_ops import on_cpu
 from litemedsam_jax.models.layers import Array, Linear, attend
 
 
@@ -106,7 +107,7 @@ class CrossAttention(Projections):
         columns, offsets, rows, bias = self.prompted(keys, values)
         columns = columns.reshape(batch, count, -1, dim)
         logits = self._product(queries, columns.swapaxes(-1, -2)).astype(jnp.float32)
-        weights = softmax_over_tokens(logits + offsets.reshape(batch, count, 1, -1), heads)
+        weights = _softmax_over_tokens(logits + offsets.reshape(batch, count, 1, -1), heads)
         mixed = self._product(weights, rows.reshape(batch, count, -1, dim))
         return mixed + bias.astype(mixed.dtype)
 
@@ -130,17 +131,20 @@ class CrossAttention(Projections):
         return columns, offsets[..., 0], rows, self.out_proj.bias
 
 
-def softmax_over_tokens(logits: Array, heads: int) -> Array:
+def _softmax_over_tokens(logits: Array, heads: int) -> Array:
     """The softmax of each head over tokens, of (..., T·heads): heads lie next to each other.
 
-    What a token's heads share is repeated for all tokens and stored: XLA does not vectorise loops
-    over so few heads.
+    On CPUs a head's largest logit and its sum are repeated for all tokens and stored: XLA does not
+    vectorise loops over so few heads.
     """
     by_token = (*logits.shape[:-1], -1, heads)
+    if not on_cpu():
+        return jax.nn.softmax(logits.reshape(by_token), axis=-2).reshape(logits.shape)
 
     def for_each_token(of_heads: Array) -> Array:
         repeated = jnp.concatenate([of_heads] * (logits.shape[-1] // heads), axis=-1)
         return lax.optimization_barrier(repeated)
 
-    weights = jnp.exp(logits - for_each_token(logits.reshape(by_token).max(-2)))
+    largest = lax.stop_gradient(logits.reshape(by_token).max(-2))
+    weights = jnp.exp(logits - for_each_token(largest))
     return weights * for_each_token(1 / weights.reshape(by_token).sum(-2))

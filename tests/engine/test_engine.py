@@ -23,6 +23,7 @@ from tests.support.tiny_model import (
     ENCODER,
     IMAGE,
     copy_executables,
+    other_decoder,
     tiny_engine,
     tiny_logits,
 )
@@ -62,10 +63,7 @@ def test_a_box_has_the_same_mask_alone_and_among_others(lanes, variables, tmp_pa
 @pytest.mark.parametrize("stored", [False, True])
 def test_another_decoder_shares_encoder_and_executables(stored, filled, variables, tmp_path):
     """The first engine decodes as before; the second as one that was made of its weights."""
-    other = {
-        name: value * np.float32(1.1) if "mask_decoder" in name else value
-        for name, value in variables.items()
-    }
+    other = other_decoder(variables)
     folder = copy_executables(filled[0], tmp_path) if stored else tmp_path
     engine = tiny_engine(variables, folder)
     changed = engine.with_decoder(other)

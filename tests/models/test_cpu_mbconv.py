@@ -99,8 +99,8 @@ def test_a_first_product_in_float32_keeps_what_lies_on_a_large_offset():
 def test_the_networks_first_block_alone_has_it():
     encoder = TinyViT(tiny_for_tests().image_encoder)
     image = jnp.zeros((1, 256, 256, 3))
-    found = encoder.apply(
+    firsts = encoder.apply(
         jax.eval_shape(encoder.init, jax.random.key(0), image),
         method=lambda network: [block.first for block in network.layers[0].blocks],
     )
-    assert found == [True] + [False] * (len(found) - 1)
+    assert firsts == [True] + [False] * (len(firsts) - 1)
