@@ -76,7 +76,10 @@ def attend(params: Params, x: Array, heads: int, window: int, subtract_max: bool
     step = max(1, _ATTENDING_TOKENS // window**2)
     parts = []
     for start in range(0, len(tokens), step):
-        qkv = _linear(params["qkv"], tokens[start : start + step]).astype(operand)
+        some = tokens[start : start + step]
+        if parts:  # one after the other: XLA would hand the second to another thread
+            some, parts[-1] = lax.optimization_barrier((some, parts[-1]))
+        qkv = _linear(params["qkv"], some).astype(operand)
         qkv = qkv.reshape(-1, window**2, heads, 3, dim // heads).transpose(3, 0, 2, 1, 4)
         y = _attention(qkv[0], qkv[1], qkv[2], bias, subtract_max).astype(operand)
         parts.append(y.transpose(0, 2, 1, 3).reshape(-1, window**2, dim))
@@ -109,7 +112,10 @@ def _attention(q: Array, k: Array, v: Array, bias: Array, subtract_max: bool) ->
     if v.dtype == weights.dtype:  # else rounding stores them
         weights = lax.optimization_barrier(weights)
     if k.shape[-2] <= _FEW_KEYS:
-        return _batched(weights.astype(v.dtype), v, 2) / weights.sum(-1, keepdims=True)
+        mixed = _batched(weights.astype(v.dtype), v, 2)
+        # The zero makes the sum wait for the product: XLA hands one of two operations that could
+        # run side by side to another thread, and lanes have no other core.
+        return mixed / (weights + 0 * mixed[..., :1]).sum(-1, keepdims=True)
     # Sums over a long last axis are slow: a column of ones beside v lets the product make them.
     with_ones = jnp.concatenate([v, jnp.ones_like(v[..., :1])], axis=-1)
     mixed = _batched(weights.astype(v.dtype), with_ones, 2)
