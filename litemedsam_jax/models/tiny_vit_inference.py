@@ -74,7 +74,7 @@ def attend(params: Params, x: Array, heads: int, window: int, subtract_max: bool
     places = np.arange(heads)[:, None, None] * biases.shape[1] + indices
     bias = lax.optimization_barrier(biases.reshape(-1)[places])
     step = max(1, _ATTENDING_TOKENS // window**2)
-    parts = []
+    parts: list[Array] = []
     for start in range(0, len(tokens), step):
         some = tokens[start : start + step]
         if parts:  # one after the other: XLA would hand the second to another thread
