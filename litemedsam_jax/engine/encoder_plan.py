@@ -170,7 +170,7 @@ def _attend(
 ) -> EncoderLayer:
     window = stage.window
     windows = -(-size // window)  # rows of windows
-    tile_count = -(-windows * window // sizes.attention)
+    tile_count = min(windows, -(-windows * window // sizes.attention))
     windows_each = -(-windows // tile_count)
     if windows_each * tile_count > windows * (1 + sizes.repeated_windows):
         windows_each = windows

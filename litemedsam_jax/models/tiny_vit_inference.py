@@ -27,7 +27,7 @@ from litemedsam_jax.models.tiny_vit import offset_index
 Params = dict[str, Any]
 
 _TRANSFORMED_ROWS = 32  # at a time in whole blocks: less memory, no time
-_ATTENDING_TOKENS = 1000  # at a time: their logits stay in the cache
+_ATTENDING_TOKENS = 500  # at a time, about: their logits stay in a core's own cache
 _FEW_KEYS = 64
 _LAYER_NORM_EPSILON, _NECK_EPSILON = 1e-5, 1e-6
 
@@ -73,7 +73,7 @@ def attend(params: Params, x: Array, heads: int, window: int, subtract_max: bool
     # From the heads' biases in a row, so that a head's lie together.
     places = np.arange(heads)[:, None, None] * biases.shape[1] + indices
     bias = lax.optimization_barrier(biases.reshape(-1)[places])
-    step = max(1, _ATTENDING_TOKENS // window**2)
+    step = max(1, round(_ATTENDING_TOKENS / window**2))
     parts: list[Array] = []
     for start in range(0, len(tokens), step):
         some = tokens[start : start + step]

@@ -85,6 +85,14 @@ def test_tiles_make_the_whole_embedding(sizes, variables, image):
     assert relative_error(in_tiles(variables, image, sizes), expected) < 3e-5
 
 
+def test_low_tiles_of_attention_are_no_lower_than_a_window():
+    """A plan that cannot be cut so would run a layer as one tile, on one core."""
+    sizes = TileSizes(attention=7)
+    layers = encoder_plan.plan(lite_medsam().image_encoder, lambda _: False, sizes)
+    rows = {layer.program.name: layer.tiles.rows for layer in layers if layer.program.attends}
+    assert rows == {"encode_attend_1": 7, "encode_attend_2": 14, "encode_attend_3": 7}
+
+
 def test_accelerators_run_the_same_encoder_whole(variables, image):
     folded = fold(variables, CONFIG.image_encoder.grid_size)
     ours = Compiler(folded, CONFIG, all_programs(CONFIG), None).encode(image)
