@@ -200,19 +200,23 @@ def gelu(x: Array, keep: Array | None = None) -> Array:
     return dividend / denominator
 
 
-def _activate(params: Params, x: Array, keep: Array | None = None) -> Array:
-    """`gelu`, in bfloat16 where the product of `params` that reads it would round it."""
-    if bfloat16_ops.is_rounded(params["kernel"], x.shape[-1]):
-        return bfloat16_ops.gelu(x, keep)
-    return gelu(x, keep)
+def _activate(params: Params, x: Array) -> Array:
+    """GELU of what the product of `params` reads, in bfloat16 where that would round it."""
+    y = _gelu_for(params, x)
+    return lax.optimization_barrier(y) if bfloat16_ops.is_low(y) else y
+
+
+def _gelu_for(params: Params, x: Array, keep: Array | None = None) -> Array:
+    rounded = bfloat16_ops.is_rounded(params["kernel"], x.shape[-1])
+    return bfloat16_ops.gelu(x, keep) if rounded else gelu(x, keep)
 
 
 def _widen(params: Params, x: Array, inside: Array) -> Array:
     """1x1 convolution and GELU, with a column of zeros at both sides and zeros beyond the image."""
-    x = jnp.pad(x, ((0, 0), (0, 0), (1, 1), (0, 0)))
-    columns = jnp.arange(x.shape[2])
-    keep = (inside > 0)[:, :, None, None] & ((columns > 0) & (columns < x.shape[2] - 1))[:, None]
-    return _activate(params["conv3"]["c"], _unit(params["conv1"], x), keep)
+    keep = (inside > 0)[:, :, None, None]
+    y = _gelu_for(params["conv3"]["c"], _unit(params["conv1"], x), keep)
+    # Stored, with its columns: XLA would compute it anew for each of a convolution's nine shifts.
+    return lax.optimization_barrier(jnp.pad(y, ((0, 0), (0, 0), (1, 1), (0, 0))))
 
 
 def _depthwise(params: Params, x: Array, stride: int = 1) -> Array:
