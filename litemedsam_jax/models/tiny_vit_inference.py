@@ -29,6 +29,7 @@ Params = dict[str, Any]
 _TRANSFORMED_ROWS = 32  # at a time in whole blocks: less memory, no time
 _ATTENDING_TOKENS = 500  # at a time, about: their logits stay in a core's own cache
 _FEW_KEYS = 64
+_FEW_HEADS = 8  # of more, one operation each would not stay on one thread
 _LAYER_NORM_EPSILON, _NECK_EPSILON = 1e-5, 1e-6
 
 
@@ -65,7 +66,7 @@ def attend(params: Params, x: Array, heads: int, window: int, subtract_max: bool
     _, height, width, dim = x.shape
     padded_width = -(-width // window) * window
     operand = params["qkv"]["kernel"].dtype  # of products
-    tokens = _normalise(x).astype(operand)
+    tokens = _as_operand(_normalise(x), operand)
     tokens = jnp.pad(tokens, ((0, 0), (0, 0), (0, padded_width - width), (0, 0)))
     # Cut before `qkv` makes three channels of one.
     tokens = partition_windows(tokens, window)
@@ -79,10 +80,10 @@ def attend(params: Params, x: Array, heads: int, window: int, subtract_max: bool
         some = tokens[start : start + step]
         if parts:  # one after the other: XLA would hand the second to another thread
             some, parts[-1] = lax.optimization_barrier((some, parts[-1]))
-        qkv = _linear(params["qkv"], some).astype(operand)
+        qkv = _as_operand(_linear(params["qkv"], some), operand)
         qkv = qkv.reshape(-1, window**2, heads, 3, dim // heads).transpose(3, 0, 2, 1, 4)
-        y = _attention(qkv[0], qkv[1], qkv[2], bias, subtract_max).astype(operand)
-        parts.append(y.transpose(0, 2, 1, 3).reshape(-1, window**2, dim))
+        mixed, sums = _attention(qkv[0], qkv[1], qkv[2], bias, subtract_max)
+        parts.append(_side_by_side(mixed, 1 / sums, operand))
     y = jnp.concatenate(parts)
     y = merge_windows(y, window, height, padded_width)[:, :, :width]
     return x + _linear(params["proj"], y)
@@ -103,7 +104,7 @@ def _attention(q: Array, k: Array, v: Array, bias: Array, subtract_max: bool) ->
             known to be small (see engine.attention_bounds).
 
     Returns:
-        (windows, h, L, d) float32.
+        The result (windows, h, L, d) and what it is to be divided by (windows, h, L, 1), float32.
     """
     logits = _batched(q, k, 3) + bias
     if subtract_max:
@@ -112,14 +113,30 @@ def _attention(q: Array, k: Array, v: Array, bias: Array, subtract_max: bool) ->
     if v.dtype == weights.dtype:  # else rounding stores them
         weights = lax.optimization_barrier(weights)
     if k.shape[-2] <= _FEW_KEYS:
-        mixed = _batched(weights.astype(v.dtype), v, 2)
+        mixed = _batched(_as_operand(weights, v.dtype), v, 2)
         # The zero makes the sum wait for the product: XLA hands one of two operations that could
         # run side by side to another thread, and lanes have no other core.
-        return mixed / (weights + 0 * mixed[..., :1]).sum(-1, keepdims=True)
+        return mixed, (weights + 0 * mixed[..., :1]).sum(-1, keepdims=True)
     # Sums over a long last axis are slow: a column of ones beside v lets the product make them.
     with_ones = jnp.concatenate([v, jnp.ones_like(v[..., :1])], axis=-1)
-    mixed = _batched(weights.astype(v.dtype), with_ones, 2)
-    return mixed[..., :-1] / mixed[..., -1:]
+    mixed = _batched(_as_operand(weights, v.dtype), with_ones, 2)
+    return mixed[..., :-1], mixed[..., -1:]
+
+
+def _side_by_side(x: Array, factor: Array, dtype: Any) -> Array:
+    """Heads (windows, h, L, d) times (windows, h, L, 1) -> operands (windows, L, h·d)."""
+    windows, heads, length, _ = x.shape
+    if heads > _FEW_HEADS:
+        y = _as_operand(x * factor, dtype).transpose(0, 2, 1, 3)
+        return y.reshape(windows, length, -1)
+    # A loop over all heads would not be vectorised.
+    each = [_as_operand(x[:, head] * factor[:, head], dtype) for head in range(heads)]
+    return lax.optimization_barrier(jnp.concatenate(each, axis=-1))
+
+
+def _as_operand(x: Array, dtype: Any) -> Array:
+    """x as a product takes it, float32 or bfloat16."""
+    return x if dtype == x.dtype else bfloat16_ops.rounded(x)
 
 
 def _batched(x: Array, y: Array, axis: int) -> Array:
