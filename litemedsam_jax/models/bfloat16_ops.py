@@ -46,16 +46,13 @@ def product(x: Array, kernel: Array) -> Array:
     kernel in parts (3·C, O), its high, high and low parts, it is nearly that of float32.
     """
     rows = x.reshape(-1, x.shape[-1])
-    if in_parts(kernel, x.shape[-1]):
-        rows = _in_parts(rows)
-    elif rows.dtype != DTYPE:
-        rows = rounded(rows)
+    rows = _in_parts(rows) if in_parts(kernel, x.shape[-1]) else rows
     return matmul(rows, kernel).reshape(*x.shape[:-1], kernel.shape[-1])
 
 
 def matmul(x: Array, y: Array) -> Array:
     """x (..., L, C) times y (..., C, M), rounded, summed in float32."""
-    return jnp.matmul(x.astype(DTYPE), y.astype(DTYPE), preferred_element_type=jnp.float32)
+    return jnp.matmul(rounded(x), rounded(y), preferred_element_type=jnp.float32)
 
 
 def in_parts(kernel: Array, channels: int) -> bool:
@@ -64,11 +61,13 @@ def in_parts(kernel: Array, channels: int) -> bool:
 
 
 def rounded(x: Array) -> Array:
-    """The bfloat16 next to float32 x, halves away from zero; it has no gradient.
+    """The bfloat16 next to x, float32 or bfloat16, halves away from zero; it has no gradient.
 
     XLA's conversion takes nine instructions, for it rounds halves to even and looks for NaN. Here
     the usual NaN stays one by itself. Halves are rare in what was computed in float32.
     """
+    if x.dtype == DTYPE:
+        return x
     return _upper_half(lax.bitcast_convert_type(x, jnp.uint32) + jnp.uint32(0x8000))
 
 
@@ -92,7 +91,7 @@ def _in_parts(rows: Array) -> Array:
 def convolution_3x3(x: Array, kernel: Array) -> Array:
     """x (1, H + 2, W, C), zeros at its sides, convolved with a bfloat16 kernel (3, 3, C, O)."""
     height, width = x.shape[1] - 2, x.shape[2]
-    x = jnp.pad(x.astype(DTYPE), ((0, 0), (0, 0), (1, 1), (0, 0)))
+    x = jnp.pad(rounded(x), ((0, 0), (0, 0), (1, 1), (0, 0)))
     columns = jnp.concatenate([x[:, :, j : j + width] for j in range(3)], axis=-1)
     columns = lax.optimization_barrier(columns)  # (1, H + 2, W, 3·C)
     kernel = kernel.reshape(3, -1, kernel.shape[-1])
