@@ -108,13 +108,15 @@ def _layer(
     scope: str,
     parameters: tuple[str, ...],
     attends: bool = False,
+    sees_edges: bool = False,
 ) -> EncoderLayer:
+    """A layer whose function takes `inside` beside a tile where it `sees_edges`."""
     program = Program(
         name=name,
         function=function,
         parameters=parameters,
         scope=scope,
-        input_shapes=tiles.input_shapes,
+        input_shapes=tiles.input_shapes if sees_edges else tiles.input_shapes[:1],
         output_shapes=(tiles.output_shape,),
         attends=attends,
         one_core=True,
@@ -142,7 +144,9 @@ def _first_stage(config: TinyViTConfig, sizes: TileSizes) -> EncoderLayer:
         return lambda params, x, inside: first_stage(params, config, x, inside)
 
     parameters = ("patch_embed/", "layers_0/")
-    return _layer("encode_first", function, tiles, scope=ROOT, parameters=parameters)
+    return _layer(
+        "encode_first", function, tiles, scope=ROOT, parameters=parameters, sees_edges=True
+    )
 
 
 def _block(
@@ -157,7 +161,7 @@ def _block(
     def function() -> Callable:
         from litemedsam_jax.models.tiny_vit_inference import block
 
-        return lambda params, x, _: block(params, x, stage.heads, stage.window, subtract_max)
+        return lambda params, x: block(params, x, stage.heads, stage.window, subtract_max)
 
     name = _attention_name(f"encode_block_{index}", subtract_max)
     parameters = ("attn/", "local_conv/", "mlp/")
@@ -178,7 +182,7 @@ def _attend(
     def function() -> Callable:
         from litemedsam_jax.models.tiny_vit_inference import attend
 
-        return lambda params, x, _: attend(params, x, stage.heads, window, subtract_max)
+        return lambda params, x: attend(params, x, stage.heads, window, subtract_max)
 
     name = _attention_name(f"encode_attend_{index}", subtract_max)
     tiles = _same_size(stage, size, rows=windows_each * window, padded_rows=windows * window)
@@ -195,7 +199,7 @@ def _transform(
     def function() -> Callable:
         from litemedsam_jax.models.tiny_vit_inference import transform
 
-        return lambda params, x, _: transform(params, x)
+        return lambda params, x: transform(params, x)
 
     tiles = _same_size(stage, size, rows=sizes.transform, halo=1)
     parameters = ("local_conv/", "mlp/")
@@ -240,7 +244,14 @@ def _merge(
         return lambda params, x, inside: merge(params, x, inside, stride)
 
     scope = f"{ROOT}layers_{index}/downsample/"
-    return _layer(f"encode_merge_{index}", function, tiles, scope=scope, parameters=("conv",))
+    return _layer(
+        f"encode_merge_{index}",
+        function,
+        tiles,
+        scope=scope,
+        parameters=("conv",),
+        sees_edges=True,
+    )
 
 
 def _neck(config: TinyViTConfig, size: int, sizes: TileSizes) -> EncoderLayer:
@@ -259,4 +270,6 @@ def _neck(config: TinyViTConfig, size: int, sizes: TileSizes) -> EncoderLayer:
 
         return neck
 
-    return _layer("encode_neck", function, tiles, scope=ROOT, parameters=("neck_",))
+    return _layer(
+        "encode_neck", function, tiles, scope=ROOT, parameters=("neck_",), sees_edges=True
+    )

@@ -168,11 +168,9 @@ class Engine:
         self.wait()
         return embedding
 
-    def _encode_tile(
-        self, name: str, scope: str, tile: np.ndarray, inside: np.ndarray
-    ) -> np.ndarray:
+    def _encode_tile(self, name: str, scope: str, *inputs: np.ndarray) -> np.ndarray:
         key = name, scope, self._lanes.number
-        return np.asarray(self._run(key, self._lanes.executables, tile, inside)[0])
+        return np.asarray(self._run(key, self._lanes.executables, *inputs)[0])
 
     def decode(self, embedding: Any, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Decodes boxes.

@@ -11,8 +11,9 @@ from litemedsam_jax.engine.encoder_plan import EncoderLayer
 from litemedsam_jax.engine.lanes import call_now
 from litemedsam_jax.engine.row_tiles import PaddedGrid, RowTiles
 
-# (program's name, scope, tile (1, R, S, C), inside (1, R)) -> the tile of the output.
-RunTile = Callable[[str, str, np.ndarray, np.ndarray], np.ndarray]
+# (program's name, scope, tile (1, R, S, C), where it sees edges also inside (1, R)) -> the tile of
+# the output.
+RunTile = Callable[..., np.ndarray]
 # As an executor's.
 Submit = Callable[..., Future[None]]
 
@@ -64,7 +65,8 @@ def _compute(
     """One tile, after the tiles that it needs."""
     for done in needed:
         done.result()
-    rows = run(layer.program.name, layer.scope, *grid.tile(layer.tiles, start))
+    inputs = grid.tile(layer.tiles, start)[: len(layer.program.input_shapes)]
+    rows = run(layer.program.name, layer.scope, *inputs)
     kept = layer.tiles.kept(start)
     output.write(kept.start, rows[:, : len(kept)])
 

@@ -58,9 +58,9 @@ def in_tiles(variables, image, sizes: TileSizes) -> np.ndarray:
         for name, program in programs.items()
     }
 
-    def run(name, scope, tile, inside):
+    def run(name, scope, *inputs):
         arguments = programs[name].arguments(folded, scope)
-        return np.asarray(compiled[name](arguments, tile, inside)[0])
+        return np.asarray(compiled[name](arguments, *inputs)[0])
 
     return tiled_encoder.encode(run, layers, image)
 

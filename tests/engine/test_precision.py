@@ -184,6 +184,6 @@ def _run(layer: encoder_plan.EncoderLayer, folded: dict[str, np.ndarray]) -> np.
     """A layer's program on noise."""
     names, function = layer.program.parameter_names(folded), layer.program.function()
     tree = unflatten(dict(zip(names, layer.program.arguments(folded, layer.scope), strict=True)))
-    tile, inside = layer.program.input_shapes
+    tile, *inside = layer.program.input_shapes
     noise = np.random.default_rng(1).normal(size=tile).astype(np.float32)
-    return np.asarray(jax.jit(function)(tree, noise, np.ones(inside, np.float32)))
+    return np.asarray(jax.jit(function)(tree, noise, *(np.ones(one, np.float32) for one in inside)))
