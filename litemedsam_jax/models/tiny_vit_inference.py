@@ -89,7 +89,9 @@ def attend(params: Params, x: Array, heads: int, window: int, subtract_max: bool
     return x + _linear(params["proj"], y)
 
 
-def _attention(q: Array, k: Array, v: Array, bias: Array, subtract_max: bool) -> Array:
+def _attention(
+    q: Array, k: Array, v: Array, bias: Array, subtract_max: bool
+) -> tuple[Array, Array]:
     """softmax(q·kᵀ + bias)·v, float32 or of bfloat16 operands.
 
     Every product for itself is what YNNPACK does fastest; joined with the softmax, and keys before
