@@ -6,8 +6,8 @@ rule an overflow out, the subtraction, a tenth of an attention's time, is left a
 
 import numpy as np
 
-# exp(80) times any number of keys is within float32, and exp(-80) not yet denormal.
-SAFE = 80.0
+# 2**115 times any number of keys and values is within float32, and 2**-115 not yet denormal.
+SAFE = 115.0
 _SQUARINGS = 4
 
 

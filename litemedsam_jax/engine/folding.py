@@ -1,6 +1,7 @@
 """Folds what inference need not compute into the weights.
 
-BatchNorm, LayerNorm's affine part, the scale of attention logits, the grid's positional encoding.
+BatchNorm, LayerNorm's affine part, the scale and base of attention's logits, the grid's positional
+encoding.
 
 A transformation of flat variables (names as in weights.tree), for models.tiny_vit_inference and
 for decoders made with `Execution(folded=True)`.
@@ -10,6 +11,7 @@ import numpy as np
 
 BATCH_NORM_EPSILON = 1e-5  # as in models.layers.BatchNorm
 
+_LOG2_E = np.log2(np.e)
 _FOURIER_MATRIX = "buffers/prompt_encoder/pe_layer/positional_encoding_gaussian_matrix"
 
 # Inside TinyViT's blocks: a LayerNorm and the linear layer that alone reads it.
@@ -36,8 +38,8 @@ def fold(variables: dict[str, np.ndarray], grid_size: int = 64) -> dict[str, np.
 
     Every `X/bn` goes into the convolution `X/c` (which gains a bias), and in the image encoder the
     scale and bias of the LayerNorms before `qkv` and `fc1` go into those, and the attention's
-    1/sqrt(d) into the part of `qkv` that makes q. Measured on the published
-    weights in torch: embeddings move by at most 4e-6, logits by 5e-5.
+    1/sqrt(d) into the part of `qkv` that makes q. Its logits become exponents of two instead of e.
+    Measured on the published weights in torch: embeddings move by at most 4e-6, logits by 5e-5.
     """
     folded = dict(variables)
     for name in [name for name in variables if name.endswith("/bn/scale")]:
@@ -48,8 +50,7 @@ def fold(variables: dict[str, np.ndarray], grid_size: int = 64) -> dict[str, np.
                 block = name.removesuffix(f"{norm}/scale")
                 _fold_layer_norm(folded, block + norm, block + reader)
         if name.endswith("/attn/attention_biases"):
-            heads = len(variables[name])
-            _fold_attention_scale(folded, name.removesuffix("attention_biases") + "qkv", heads)
+            _fold_attention_scale(folded, name.removesuffix("attention_biases"))
     matrix = variables.get(_FOURIER_MATRIX)
     if matrix is not None:
         folded["buffers/prompt_encoder/dense_positions"] = _dense_positions(matrix, grid_size)
@@ -84,10 +85,12 @@ def _fold_layer_norm(variables: dict[str, np.ndarray], norm: str, reader: str) -
     variables[f"{reader}/kernel"] = (kernel * scale[:, None]).astype(np.float32)
 
 
-def _fold_attention_scale(variables: dict[str, np.ndarray], qkv: str, heads: int) -> None:
+def _fold_attention_scale(variables: dict[str, np.ndarray], attention: str) -> None:
+    biases = variables[f"{attention}attention_biases"]
+    variables[f"{attention}attention_biases"] = biases * np.float32(_LOG2_E)
     for leaf in ("kernel", "bias"):
-        value = variables[f"{qkv}/{leaf}"]
+        value = variables[f"{attention}qkv/{leaf}"]
         # The channels of a head lie together: its q, its k, its v.
-        by_head = value.reshape(*value.shape[:-1], heads, 3, -1).copy()
-        by_head[..., 0, :] *= np.float32(by_head.shape[-1] ** -0.5)
-        variables[f"{qkv}/{leaf}"] = by_head.reshape(value.shape)
+        by_head = value.reshape(*value.shape[:-1], len(biases), 3, -1).copy()
+        by_head[..., 0, :] *= np.float32(_LOG2_E * by_head.shape[-1] ** -0.5)
+        variables[f"{attention}qkv/{leaf}"] = by_head.reshape(value.shape)

@@ -21,7 +21,7 @@ from litemedsam_jax.models import bfloat16_ops
 from litemedsam_jax.models.cpu_ops import shifted_sum
 from litemedsam_jax.models.layers import Array, merge_windows, partition_windows
 from litemedsam_jax.models.normalisation import normalise_rows
-from litemedsam_jax.models.polynomials import ERF_LIMIT, ERF_P, ERF_Q, polynomial
+from litemedsam_jax.models.polynomials import ERF_LIMIT, ERF_P, ERF_Q, exp2, polynomial
 from litemedsam_jax.models.tiny_vit import offset_index
 
 Params = dict[str, Any]
@@ -29,6 +29,7 @@ Params = dict[str, Any]
 _TRANSFORMED_ROWS = 32  # at a time in whole blocks: less memory, no time
 _ATTENDING_TOKENS = 500  # at a time, about: their logits stay in a core's own cache
 _FEW_KEYS = 64
+_LOWEST = -126.0  # of exponents of two in float32
 _FEW_HEADS = 8  # of more, one operation each would not stay on one thread
 _LAYER_NORM_EPSILON, _NECK_EPSILON = 1e-5, 1e-6
 
@@ -92,13 +93,13 @@ def attend(params: Params, x: Array, heads: int, window: int, subtract_max: bool
 def _attention(
     q: Array, k: Array, v: Array, bias: Array, subtract_max: bool
 ) -> tuple[Array, Array]:
-    """softmax(q·kᵀ + bias)·v, float32 or of bfloat16 operands.
+    """softmax(q·kᵀ + bias)·v, of powers of two; float32 or of bfloat16 operands.
 
     Every product for itself is what YNNPACK does fastest; joined with the softmax, and keys before
     queries, these took 1.1 times as long, and bfloat16 has no AMX that way.
 
     Args:
-        q: (windows, h, L, d), already scaled.
+        q: (windows, h, L, d), already scaled, also for powers of two, as `bias` is.
         k: (windows, h, S, d).
         v: (windows, h, S, d).
         bias: (h, L, S).
@@ -110,8 +111,8 @@ def _attention(
     """
     logits = _batched(q, k, 3) + bias
     if subtract_max:
-        logits = logits - logits.max(-1, keepdims=True)
-    weights = jnp.exp(logits)
+        logits = jnp.maximum(logits - logits.max(-1, keepdims=True), _LOWEST)
+    weights = exp2(logits)
     if v.dtype == weights.dtype:  # else rounding stores them
         weights = lax.optimization_barrier(weights)
     if k.shape[-2] <= _FEW_KEYS:
