@@ -33,14 +33,13 @@ def test_masks_agree_with_those_of_float32(model, low):
     assert np.abs(exact_logits - logits).max() < 1
 
 
-def test_rounding_is_to_the_nearest_halves_away_from_zero():
+def test_rounding_is_that_of_a_conversion():
     x = np.random.default_rng(0).normal(0, 100, 100_000).astype(np.float32)
-    x = x[x.view(np.uint32) & 0xFFFF != 0x8000]  # those between two
     made = np.asarray(jax.jit(bfloat16_ops.rounded)(x))
     np.testing.assert_array_equal(made, np.asarray(jnp.asarray(x).astype(jnp.bfloat16)))
     step = 2.0**-7  # of bfloat16 from 1 to 2
     halves = np.float32([1 + step / 2, 1 + 1.5 * step, -1 - step / 2])
-    expected = np.float32([1 + step, 1 + 2 * step, -1 - step])
+    expected = np.float32([1, 1 + 2 * step, -1])
     np.testing.assert_array_equal(bfloat16_ops.rounded(halves).astype(np.float32), expected)
 
 
