@@ -180,7 +180,7 @@ def _attend(
         windows_each = windows
 
     def function() -> Callable:
-        from litemedsam_jax.models.tiny_vit_inference import attend
+        from litemedsam_jax.models.inference_attention import attend
 
         return lambda params, x: attend(params, x, stage.heads, window, subtract_max)
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from litemedsam_jax.config import Execution, lite_medsam
 from litemedsam_jax.engine.folding import fold
-from litemedsam_jax.models import tiny_vit, tiny_vit_inference
+from litemedsam_jax.models import inference_attention, tiny_vit, tiny_vit_inference
 from litemedsam_jax.models.layers import Conv, LayerNorm
 from litemedsam_jax.models.mask_decoder import TwoWayBlock, TwoWayTransformer
 from litemedsam_jax.models.tiny_vit import MBConv, PatchEmbed, PatchMerging, TinyViTBlock
@@ -109,7 +109,7 @@ def _folded(name: str, params: dict, x: np.ndarray) -> np.ndarray:
         strip = _around(x, 1, 1)
         return tiny_vit_inference.merge(params, *strip, stage.downsample_stride)
     strip, _ = _around(x, 0, -x.shape[1] % stage.window)
-    y = tiny_vit_inference.attend(params, strip, stage.heads, stage.window)
+    y = inference_attention.attend(params, strip, stage.heads, stage.window)
     y = _around(np.asarray(y)[:, : x.shape[1]], 1, 1)[0]
     return tiny_vit_inference.transform(params, y)
 
