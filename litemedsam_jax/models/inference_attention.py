@@ -1,6 +1,6 @@
 """TinyViT's window attention as inference runs it, beside models.tiny_vit_inference."""
 
-import math
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,11 +9,12 @@ from jax import lax
 
 from litemedsam_jax.models import bfloat16_ops
 from litemedsam_jax.models.inference_layers import Params, linear, normalise
-from litemedsam_jax.models.layers import Array
+from litemedsam_jax.models.layers import Array, merge_windows, partition_windows
 from litemedsam_jax.models.polynomials import exp2
 from litemedsam_jax.models.tiny_vit import offset_index
 
 _ATTENDING_TOKENS = 500  # at a time, about: their logits stay in a core's own cache
+_REPEATED = 0.06  # of the windows that may be added so that turns are equal
 _FEW_KEYS = 64
 _LOWEST = -126.0  # of exponents of two in float32
 _FEW_HEADS = 8  # of more, one operation each would not stay on one thread
@@ -26,87 +27,50 @@ def attend(params: Params, x: Array, heads: int, window: int, subtract_max: bool
     folded, `qkv` makes its bias of them. `subtract_max` as in `_attention`.
     """
     params = params["attn"]
-    width = x.shape[2]
+    _, height, width, _ = x.shape
+    padded_width = -(-width // window) * window
     tokens = _as_operand(normalise(x), params["qkv"]["kernel"].dtype)
+    tokens = jnp.pad(tokens, ((0, 0), (0, 0), (0, padded_width - width), (0, 0)))
+    # Cut before `qkv` makes three channels of one.
+    tokens = partition_windows(tokens, window)
     biases, indices = params["attention_biases"], offset_index(window)
     # From the heads' biases in a row, so that a head's lie together.
     places = np.arange(heads)[:, None, None] * biases.shape[1] + indices
     bias = lax.optimization_barrier(biases.reshape(-1)[places])
-    whole = width - width % window
-    if bfloat16_ops.is_low(params["qkv"]["kernel"]):  # whose small products are slow
-        tokens = jnp.pad(tokens, ((0, 0), (0, 0), (0, -width % window), (0, 0)))
-        whole = tokens.shape[2]
-    attended: list[Array] = []
-    for columns in (tokens[:, :, :whole], tokens[:, :, whole:]):
-        if not columns.size:
-            continue
-        parts: list[Array] = []
-        for some in _in_turn(_windows(columns, window)):
-            before = parts or attended
-            if before:  # one after the other: XLA would hand the second to another thread
-                some, before[-1] = lax.optimization_barrier((some, before[-1]))
-            parts.append(_attend_windows(params, some, bias, subtract_max))
-        attended.append(_from_windows(jnp.concatenate(parts), x.shape[1]))
-    y = jnp.concatenate(attended, axis=2)[:, :, :width]
+    y = _in_turn(lambda some: _attend_windows(params, some, bias, subtract_max), tokens)
+    y = merge_windows(y, window, height, padded_width)[:, :, :width]
     return x + linear(params["proj"], y)
 
 
-def _windows(tokens: Array, window: int) -> Array:
-    """Columns that are whole windows, or less than one: (1, k·w, W, C) -> (n, w, min(w, W), C)."""
-    _, height, width, channels = tokens.shape
-    columns = min(window, width)
-    parts = tokens.reshape(height // window, window, -1, columns, channels)
-    return parts.swapaxes(1, 2).reshape(-1, window, columns, channels)
+def _in_turn(function: Callable[[Array], Array], windows: Array) -> Array:
+    """A function of windows (n, L, C), in a loop over some at a time where they can be cut so.
 
-
-def _in_turn(windows: Array) -> list[Array]:
-    """Windows (n, w, c, C) some at a time, in equal parts as far as it goes."""
-    count, window = windows.shape[:2]
-    most = max(1, round(_ATTENDING_TOKENS / window**2))
-    step = math.ceil(count / math.ceil(count / most))
-    return [windows[start : start + step] for start in range(0, count, step)]
-
-
-def _from_windows(windows: Array, height: int) -> Array:
-    """(n, w, c, C) -> (1, k·w, W, C), what `_windows` was given."""
-    _, window, columns, channels = windows.shape
-    parts = windows.reshape(height // window, -1, window, columns, channels).swapaxes(1, 2)
-    return parts.reshape(1, height, -1, channels)
+    Written out, each turn would have operations of its own, which a program is slow to load.
+    """
+    count, length, _ = windows.shape
+    turns = max(1, round(count * length / _ATTENDING_TOKENS))
+    each = -(-count // turns)
+    if turns == 1 or turns * each > count * (1 + _REPEATED):
+        return function(windows)
+    padded = jnp.pad(windows, ((0, turns * each - count), (0, 0), (0, 0)))
+    made = lax.map(function, padded.reshape(turns, each, *windows.shape[1:]))
+    return made.reshape(-1, *made.shape[2:])[:count]
 
 
 def _attend_windows(params: Params, tokens: Array, bias: Array, subtract_max: bool) -> Array:
-    """Windows (n, w, c, C) that attend, of which the right edge of the image may leave c columns.
+    """Windows (n, L, C) that attend, operands of products.
 
     Args:
         params: of the attention.
-        tokens: operands of products.
-        bias: (h, w², w²) of logits.
+        tokens: of windows.
+        bias: (h, L, L) of logits.
         subtract_max: as in `_attention`.
-
-    Returns:
-        (n, w, c, C), operands of products.
     """
-    count, window, columns, channels = tokens.shape
+    windows, length, _ = tokens.shape
     qkv = _as_operand(linear(params["qkv"], tokens), tokens.dtype)
-    queries, keys = qkv, qkv
-    if columns < window:
-        beyond = _as_operand(params["qkv"]["bias"], tokens.dtype)
-        beyond = jnp.broadcast_to(beyond, (count, window, window - columns, len(beyond)))
-        keys = jnp.concatenate([qkv, beyond], axis=2)
-        bias = bias.reshape(-1, window, window, window**2)[:, :, :columns]
-        bias = bias.reshape(-1, window * columns, window**2)
-    heads = len(bias)
-    q = _by_head(queries, heads)[0]
-    _, k, v = _by_head(keys, heads)
-    mixed, sums = _attention(q, k, v, bias, subtract_max)
-    y = _side_by_side(mixed, 1 / sums, tokens.dtype)
-    return y.reshape(count, window, columns, channels)
-
-
-def _by_head(qkv: Array, heads: int) -> Array:
-    """(n, w, c, 3·C) -> q, k and v (3, n, h, w·c, d)."""
-    count, window, columns, _ = qkv.shape
-    return qkv.reshape(count, window * columns, heads, 3, -1).transpose(3, 0, 2, 1, 4)
+    qkv = qkv.reshape(windows, length, len(bias), 3, -1).transpose(3, 0, 2, 1, 4)
+    mixed, sums = _attention(qkv[0], qkv[1], qkv[2], bias, subtract_max)
+    return _side_by_side(mixed, 1 / sums, tokens.dtype)
 
 
 def _attention(
