@@ -13,7 +13,7 @@ from litemedsam_jax.models.layers import Array, merge_windows, partition_windows
 from litemedsam_jax.models.polynomials import exp2
 from litemedsam_jax.models.tiny_vit import offset_index
 
-_ATTENDING_TOKENS = 500  # at a time, about: their logits stay in a core's own cache
+_ATTENDING_TOKENS = 14**2  # at a time: their logits stay in a core's own cache
 _REPEATED = 0.06  # of the windows that may be added so that turns are equal
 _FEW_KEYS = 64
 _LOWEST = -126.0  # of exponents of two in float32
@@ -48,7 +48,7 @@ def _in_turn(function: Callable[[Array], Array], windows: Array) -> Array:
     Written out, each turn would have operations of its own, which a program is slow to load.
     """
     count, length, _ = windows.shape
-    turns = max(1, round(count * length / _ATTENDING_TOKENS))
+    turns = -(-count * length // _ATTENDING_TOKENS)
     each = -(-count // turns)
     if turns == 1 or turns * each > count * (1 + _REPEATED):
         return function(windows)
