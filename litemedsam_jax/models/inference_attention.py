@@ -8,6 +8,7 @@ import numpy as np
 from jax import lax
 
 from litemedsam_jax.models import bfloat16_ops
+from litemedsam_jax.models.cpu_ops import on_cpu
 from litemedsam_jax.models.inference_layers import Params, linear, normalise
 from litemedsam_jax.models.layers import Array, merge_windows, partition_windows
 from litemedsam_jax.models.polynomials import exp2
@@ -43,14 +44,15 @@ def attend(params: Params, x: Array, heads: int, window: int, subtract_max: bool
 
 
 def _in_turn(function: Callable[[Array], Array], windows: Array) -> Array:
-    """A function of windows (n, L, C), in a loop over some at a time where they can be cut so.
+    """A function of windows (n, L, C), on CPUs in a loop over some where they can be cut so.
 
     Written out, each turn would have operations of its own, which a program is slow to load.
+    Accelerators take all windows at once.
     """
     count, length, _ = windows.shape
     turns = -(-count * length // _ATTENDING_TOKENS)
     each = -(-count // turns)
-    if turns == 1 or turns * each > count * (1 + _REPEATED):
+    if not on_cpu() or turns == 1 or turns * each > count * (1 + _REPEATED):
         return function(windows)
     padded = jnp.pad(windows, ((0, turns * each - count), (0, 0), (0, 0)))
     made = lax.map(function, padded.reshape(turns, each, *windows.shape[1:]))
