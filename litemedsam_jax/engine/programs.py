@@ -21,15 +21,14 @@ Shape = tuple[int, ...]
 # products are long and thin, it loses everywhere. Of bfloat16 it takes every product. It takes each
 # alone: joined with what is around it, it has no AMX, and XLA itself has none (it would widen the
 # operands first). Vectors of 512 bits, which XLA avoids by itself, are up to a third faster where
-# the CPU has them. Minima and maxima that need not return NaN are one instruction instead of three
-# (NaN in logits still becomes NaN, in their exponential).
+# the CPU has them.
 _YNN = "xla_cpu_experimental_ynn_fusion_type"
-_FAST: dict[str, str | bool] = {
-    "xla_cpu_prefer_vector_width": "512",
-    "xla_cpu_enable_fast_min_max": True,
-}
-_YNNPACK_OPTIONS: dict[str, str | bool] = {_YNN: "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT", **_FAST}
-_OPTIONS = {_YNN: "", **_FAST}
+_WIDE: dict[str, str | bool] = {"xla_cpu_prefer_vector_width": "512"}
+_YNNPACK_OPTIONS: dict[str, str | bool] = {_YNN: "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT", **_WIDE}
+_OPTIONS = {_YNN: "", **_WIDE}
+# A softmax's maximum that need not return NaN is one instruction instead of three; NaN in tokens
+# still comes through to what they are added to. Elsewhere it gains nothing, and could hide NaN.
+_ATTENTION_OPTIONS = {"xla_cpu_enable_fast_min_max": True, **_YNNPACK_OPTIONS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +107,8 @@ def compile_program(program: Program, folded: dict[str, np.ndarray], device: Any
     _strip_source_locations(lowered)
     options = None
     if device.platform == "cpu":
-        by_ynnpack = program.attends or program.precision == BFLOAT16
-        options = _YNNPACK_OPTIONS if by_ynnpack else _OPTIONS
+        options = _YNNPACK_OPTIONS if program.precision == BFLOAT16 else _OPTIONS
+        options = _ATTENTION_OPTIONS if program.attends else options
     return lowered.compile(compiler_options=options)
 
 

@@ -124,12 +124,13 @@ def gelu(x: Array, keep: Array | None = None) -> Array:
 
 
 def _activate(params: Params, x: Array) -> Array:
-    """GELU of what the product of `params` reads, in bfloat16 where that would round it."""
+    """`_gelu_for`, stored where it is rounded."""
     y = _gelu_for(params, x)
     return lax.optimization_barrier(y) if bfloat16_ops.is_low(y) else y
 
 
 def _gelu_for(params: Params, x: Array, keep: Array | None = None) -> Array:
+    """`gelu`, in bfloat16 where the product of `params` that reads it would round it."""
     rounded = bfloat16_ops.is_rounded(params["kernel"], x.shape[-1])
     return bfloat16_ops.gelu(x, keep) if rounded else gelu(x, keep)
 
