@@ -151,6 +151,7 @@ def _key(config: ModelConfig) -> str:
     sources = [
         *sorted((package / "models").glob("*.py")),
         package / "config.py",
+        package / "engine" / "slim_executable.py",
         package / "engine" / "stored_executable.py",
         *(package / "engine" / f"{name}.py" for name in engine_files),
     ]

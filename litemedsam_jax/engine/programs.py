@@ -138,7 +138,12 @@ def serialize(compiled: Any) -> StoredExecutable:
     """What can be stored of a `compile_program` result, for both ways to load it."""
     from jax.experimental import serialize_executable
 
+    from litemedsam_jax.engine.slim_executable import without_fused_instructions
+
     executable = compiled.runtime_executable()
     code = executable.client.serialize_executable(executable)
     wrapped, argument_tree, _ = serialize_executable.serialize(compiled)
-    return StoredExecutable.split(argument_tree.num_leaves, code, wrapped)
+    stored = StoredExecutable.split(argument_tree.num_leaves, code, wrapped)
+    with suppress(ValueError):  # another version's form: it loads as it is
+        return stored.with_code(without_fused_instructions(code))
+    return stored

@@ -41,6 +41,11 @@ class StoredExecutable:
             return cls(argument_count, b"", code, b"")
         return cls(argument_count, before, code, after)
 
+    def with_code(self, code: bytes) -> "StoredExecutable":
+        """The same with other bytes of XLA's, also within JAX's."""
+        wrapped = _with_other_bytes(self.wrapped, self.code, code) if self.before else b""
+        return self.split(self.argument_count, code, wrapped)
+
     @property
     def wrapped(self) -> bytes:
         """What JAX's public interface loads.
@@ -71,3 +76,21 @@ class StoredExecutable:
         if end > len(data):
             raise ValueError("a stored executable was cut short")
         return cls(argument_count, data[_HEADER.size : start], data[start:end], data[end:])
+
+
+def _with_other_bytes(pickled: bytes, old: bytes, new: bytes) -> bytes:
+    """A pickle in which a bytes object is another one, of another length."""
+    import pickle
+    import pickletools  # to store, not to load
+
+    operations = list(pickletools.genops(pickled))
+    ends = [start for _, _, start in operations[1:]] + [len(pickled)]
+    parts = []
+    for (operation, argument, start), end in zip(operations, ends, strict=True):
+        if operation.name == "FRAME":  # tells a length of the rest, and may be left out
+            continue
+        if argument == old:
+            parts.append(pickle.BINBYTES8 + struct.pack("<Q", len(new)) + new)
+        else:
+            parts.append(pickled[start:end])
+    return b"".join(parts)

@@ -1,0 +1,174 @@
+"""XLA's serialized executables without the instructions of fused loops.
+
+Beside machine code a serialized executable holds the whole program that it was compiled from, and
+loading it parses and builds every instruction anew: three quarters of the time that a program of
+the encoder takes to load. Of a loop that became machine code nothing is asked again but the shapes
+of its operands and of its result. So each loop's instructions give way to one that stands for them.
+
+XLA has no option for this. Its bytes are protocol buffers, of which nothing is known here but the
+numbers of a few fields (xla/service/hlo.proto); all others are handed on as they are.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+Field = tuple[int, int, Any]  # number, wire type, value: an integer or bytes
+
+_VARINT, _BYTES = 0, 2
+_FIXED = {1: 8, 5: 4}  # bytes by wire type
+
+# From what PjRt serializes down to the module: executable, compilation result, module with config.
+_MODULE = (1, 1, 1)
+_COMPUTATIONS = 3  # of a module
+_INSTRUCTIONS, _COMPUTATION_ID, _ROOT_ID = 2, 5, 6  # of a computation
+_NAME, _OPCODE, _SHAPE, _FUSION_KIND, _TARGET, _ID, _CALLED = 1, 2, 3, 11, 28, 35, 38
+
+# Fusions of a library's (YNNPACK) are built from their instructions when they run.
+_LIBRARY = b"kCustom"
+# What may share its operand's memory says so by its instructions.
+_IN_PLACE = (b"dynamic-update-slice", b"scatter")
+
+
+def without_fused_instructions(code: bytes) -> bytes:
+    """The same executable, faster to load.
+
+    Args:
+        code: from XLA's `serialize_executable`.
+
+    Raises:
+        ValueError: these are not the protocol buffers that were expected.
+    """
+    try:
+        length, start = _varint(code, 0)  # of a header, which is not of interest
+        start += length
+        return code[:start] + _changed(code[start:], _MODULE, _slim_module)
+    except (IndexError, TypeError) as error:
+        raise ValueError(f"an executable of another form: {error!r}") from error
+
+
+def _slim_module(module: bytes) -> bytes:
+    computations = [value for number, _, value in _fields(module) if number == _COMPUTATIONS]
+    fused = {
+        called
+        for computation in computations
+        for instruction in _all(computation, _INSTRUCTIONS)
+        if _all(instruction, _OPCODE) == [b"fusion"]
+        and _all(instruction, _FUSION_KIND) != [_LIBRARY]
+        for called in _numbers(instruction, _CALLED)
+    }
+
+    def slim(computation: bytes) -> bytes:
+        is_fused = _all(computation, _COMPUTATION_ID)[0] in fused
+        return _slim_computation(computation) if is_fused else computation
+
+    return _changed(module, (_COMPUTATIONS,), slim)
+
+
+def _slim_computation(computation: bytes) -> bytes:
+    instructions = _all(computation, _INSTRUCTIONS)
+    opcodes = [_all(instruction, _OPCODE)[0] for instruction in instructions]
+    if any(opcode in _IN_PLACE for opcode in opcodes):
+        return computation
+    root = _all(computation, _ROOT_ID)
+    kept = []
+    for instruction, opcode in zip(instructions, opcodes, strict=True):
+        if opcode == b"parameter":
+            kept.append(instruction)
+        elif _all(instruction, _ID) == root:
+            kept.append(_placeholder(instruction))
+    others = [field for field in _fields(computation) if field[0] != _INSTRUCTIONS]
+    return _message([*((_INSTRUCTIONS, _BYTES, one) for one in kept), *others])
+
+
+def _placeholder(instruction: bytes) -> bytes:
+    """Something of the same name and shape, without operands."""
+    kept = [field for field in _fields(instruction) if field[0] in (_NAME, _SHAPE, _ID)]
+    return _message([*kept, (_OPCODE, _BYTES, b"custom-call"), (_TARGET, _BYTES, b"compiled")])
+
+
+def _changed(message: bytes, path: tuple[int, ...], change: Callable[[bytes], bytes]) -> bytes:
+    """A message with the messages at a path of field numbers, one at least, changed."""
+    if not path:
+        return change(message)
+    fields = list(_fields(message))
+    if not any(number == path[0] for number, _, _ in fields):
+        raise ValueError(f"a message without the field {path[0]}")
+    return _message(
+        (number, kind, _changed(value, path[1:], change) if number == path[0] else value)
+        for number, kind, value in fields
+    )
+
+
+def _all(message: bytes, number: int) -> list:
+    """The values of a field, of which there may be none."""
+    return [value for found, _, value in _fields(message) if found == number]
+
+
+def _numbers(message: bytes, number: int) -> list[int]:
+    """The values of a repeated field of integers, packed or not."""
+    numbers: list[int] = []
+    for value in _all(message, number):
+        if isinstance(value, int):
+            numbers.append(value)
+            continue
+        position = 0
+        while position < len(value):
+            one, position = _varint(value, position)
+            numbers.append(one)
+    return numbers
+
+
+def _fields(message: bytes) -> Iterator[Field]:
+    position = 0
+    while position < len(message):
+        key, position = _varint(message, position)
+        number, kind = key >> 3, key & 7
+        if kind == _VARINT:
+            value, position = _varint(message, position)
+            yield number, kind, value
+            continue
+        length = _FIXED.get(kind)
+        if length is None:
+            if kind != _BYTES:
+                raise ValueError(f"a field of wire type {kind}")
+            length, position = _varint(message, position)
+        end = position + length
+        if end > len(message):
+            raise ValueError("a field that is longer than its message")
+        yield number, kind, message[position:end]
+        position = end
+
+
+def _message(fields: Iterable[Field]) -> bytes:
+    """The inverse of `_fields`."""
+    parts = []
+    for number, kind, value in fields:
+        parts.append(_varint_bytes(number << 3 | kind))
+        if isinstance(value, int):
+            parts.append(_varint_bytes(value))
+            continue
+        if kind == _BYTES:
+            parts.append(_varint_bytes(len(value)))
+        parts.append(value)
+    return b"".join(parts)
+
+
+def _varint(data: bytes, position: int) -> tuple[int, int]:
+    """An integer, seven bits a byte, and where it ends."""
+    value = shift = 0
+    while True:
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            return value, position
+
+
+def _varint_bytes(value: int) -> bytes:
+    parts = bytearray()
+    while value > 0x7F:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    parts.append(value)
+    return bytes(parts)
