@@ -34,13 +34,21 @@ def attend(params: Params, x: Array, heads: int, window: int, subtract_max: bool
     tokens = jnp.pad(tokens, ((0, 0), (0, 0), (0, padded_width - width), (0, 0)))
     # Cut before `qkv` makes three channels of one.
     tokens = partition_windows(tokens, window)
-    biases, indices = params["attention_biases"], offset_index(window)
-    # From the heads' biases in a row, so that a head's lie together.
-    places = np.arange(heads)[:, None, None] * biases.shape[1] + indices
-    bias = lax.optimization_barrier(biases.reshape(-1)[places])
+    bias = lax.optimization_barrier(_bias(params["attention_biases"], window))
     y = _in_turn(lambda some: _attend_windows(params, some, bias, subtract_max), tokens)
     y = merge_windows(y, window, height, padded_width)[:, :, :width]
     return x + linear(params["proj"], y)
+
+
+def _bias(biases: Array, window: int) -> Array:
+    """Of each query and key (h, w², w²), from the biases by |Δrow| and |Δcolumn| (h, w·w)."""
+    heads, offsets = biases.shape
+    # A byte each, kept as such: integers of all heads would be most of the program.
+    indices = offset_index(window).astype(np.min_scalar_type(offsets - 1))
+    indices = lax.optimization_barrier(jnp.asarray(indices))
+    # From the heads' biases in a row, so that a head's lie together.
+    places = jnp.arange(heads)[:, None, None] * offsets + indices.astype(jnp.int32)
+    return biases.reshape(-1)[places]
 
 
 def _in_turn(function: Callable[[Array], Array], windows: Array) -> Array:
