@@ -5,15 +5,16 @@
 
 Every figure is a pair of adjacent measurements, ours and another's, on the same CPUs; the table
 (benchmarks/RESULTS_inference_KIND.md, KIND of the processor, and printed) gives medians of the
-pairs and of their ratios. The pairs are kept in work_dir/benchmark/pairs_KIND.jsonl, each as soon
-as it is measured, and the table is written anew after every row: --rows and --against measure a
-part, and a later call adds to it; --fresh starts anew, --report only writes the table. All rows
-take 25 minutes on 2 quiet cores; --pairs sets how many pairs, of every row alike. Masks are
-compared with ours in every cold run. Runs during which other processes take more than 8 % of the
-machine are repeated.
+pairs and of their ratios. The pairs are kept in work_dir/benchmark, a file for each kind and
+version of jaxlib, each as soon as it is measured, and the table is written anew after every row:
+--rows and --against measure a part, and a later call adds to it; --fresh starts anew, --report
+only writes the table. All rows take 25 minutes on 2 quiet cores; --pairs sets how many pairs, of
+every row alike. Masks are compared with ours in every cold run. Runs during which other processes
+take more than 8 % of the machine are repeated.
 """
 
 import argparse
+import importlib.metadata
 import subprocess
 import sys
 
@@ -206,7 +207,9 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     args = parse()
-    path = WORK / f"pairs_{processor_kind()}.jsonl"
+    # A table is of one version: pairs of others are not mixed in.
+    version = importlib.metadata.version("jaxlib")
+    path = WORK / f"pairs_{processor_kind()}_jaxlib_{version}.jsonl"
     if args.fresh:
         for old in (path, WORK / "profile.md"):
             old.unlink(missing_ok=True)

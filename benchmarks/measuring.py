@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -53,12 +54,18 @@ class Run:
 
 def processor_kind() -> str:
     """The kind of processor that results are kept apart by, such as "intel_amx"."""
+    # Of two generations of AMD's with AVX-512, the second has twice the multiply-adds a cycle.
+    generations = {"25": "zen4", "26": "zen5"}
     text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     vendor = {"GenuineIntel": "intel", "AuthenticAMD": "amd"}
     name = next((short for full, short in vendor.items() if full in text), platform.machine())
     words = set(text.split())
     best = [("amx_bf16", "amx"), ("avx512f", "avx512"), ("avx2", "avx2")]
-    return "_".join([name, *[level for flag, level in best if flag in words][:1]])
+    level = next((level for flag, level in best if flag in words), "")
+    family = re.search(r"^cpu family\s*: (\d+)$", text, re.MULTILINE)
+    if name == "amd" and level == "avx512" and family:
+        level = generations.get(family[1], level)
+    return "_".join(filter(None, [name, level]))
 
 
 @contextlib.contextmanager
