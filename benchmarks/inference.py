@@ -4,13 +4,13 @@
     python benchmarks/inference.py
 
 Every figure is a pair of adjacent measurements, ours and another's, on the same CPUs; the table
-(benchmarks/RESULTS_inference_KIND.md, KIND of the processor, and printed) gives medians of the
-pairs and of their ratios. The pairs are kept in work_dir/benchmark, a file for each kind and
-version of jaxlib, each as soon as it is measured, and the table is written anew after every row:
---rows and --against measure a part, and a later call adds to it; --fresh starts anew, --report
-only writes the table. All rows take 25 minutes on 2 quiet cores; --pairs sets how many pairs, of
-every row alike. Masks are compared with ours in every cold run. Runs during which other processes
-take more than 8 % of the machine are repeated.
+(benchmarks/RESULTS_inference_KIND_jaxlib_VERSION.md, KIND of the processor, and printed) gives
+medians of the pairs and of their ratios. The pairs are kept in work_dir/benchmark, each as soon as
+it is measured, and the table is written anew after every row: --rows and --against measure a part,
+and a later call adds to it; --fresh starts anew, --report only writes the table. All rows take 25
+minutes on 2 quiet cores; --pairs sets how many pairs, of every row alike. Masks are compared with
+ours in every cold run. Runs during which other processes take more than 8 % of the machine are
+repeated.
 """
 
 import argparse
@@ -39,8 +39,9 @@ from measuring import (
 )
 
 WORK = REPOSITORY / "work_dir" / "benchmark"
-# A result belongs to a kind of processor.
-REPORT = REPOSITORY / "benchmarks" / f"RESULTS_inference_{processor_kind()}.md"
+# A result belongs to a kind of processor and a version: pairs of others are not mixed in.
+NAME = f"{processor_kind()}_jaxlib_{importlib.metadata.version('jaxlib')}"
+REPORT = REPOSITORY / "benchmarks" / f"RESULTS_inference_{NAME}.md"
 SAME = 0.999  # DSC
 EXPORTED = ("ONNX Runtime", "OpenVINO")
 COLD = {
@@ -207,9 +208,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     args = parse()
-    # A table is of one version: pairs of others are not mixed in.
-    version = importlib.metadata.version("jaxlib")
-    path = WORK / f"pairs_{processor_kind()}_jaxlib_{version}.jsonl"
+    path = WORK / f"pairs_{NAME}.jsonl"
     if args.fresh:
         for old in (path, WORK / "profile.md"):
             old.unlink(missing_ok=True)
