@@ -60,7 +60,8 @@ def write_report(pairs: list[Pair], cases, work: Path, path: Path, note: str) ->
 
     Args:
         cases: the module bench_cases, for the number of encoder passes.
-        work: holds the cases and, if it was measured, profile.md.
+        work: holds the cases and, if it was measured, the profile.
+        path: of the report; the profile's name follows from it.
     """
     pairs = [*pairs, *_scaled(pairs, cases, work / "cases")]
     lines = ["# Inference benchmark", "", *_header(pairs, note), ""]
@@ -73,13 +74,18 @@ def write_report(pairs: list[Pair], cases, work: Path, path: Path, note: str) ->
     lines += [_timing(key, group) for key, group in _grouped(timed)]
     lines += ["", "| row | threads | program | peak MB | target |", "|---|---|---|---|---|"]
     lines += _memory(pairs)
-    if (profile := work / "profile.md").exists():
+    if (profile := profile_path(work, path)).exists():
         told = profile.read_text(encoding="utf-8").strip()
         lines += ["", "## Our cold 2D case by stage", "", told]
     lines += ["", "## For the README", "", *short_table(pairs, TITLES)]
     text = "\n".join(lines) + "\n"
     path.write_text(text, encoding="utf-8")
     return text
+
+
+def profile_path(work: Path, report: Path) -> Path:
+    """Where our own cold case by stage is kept for a report."""
+    return work / f"profile_{report.stem}.md"
 
 
 def _grouped(pairs: Iterable[Pair]) -> list[tuple[tuple, list[Pair]]]:

@@ -20,7 +20,7 @@ import sys
 
 import bench_cases
 import numpy as np
-from bench_report import write_report
+from bench_report import profile_path, write_report
 from measuring import (
     OURS,
     OURS_BFLOAT16,
@@ -179,7 +179,9 @@ def measure_profile() -> None:
     done = subprocess.run(
         command, cwd=REPOSITORY, env=child_environment(), check=True, capture_output=True, text=True
     )
-    (WORK / "profile.md").write_text(done.stdout[done.stdout.index("2DBox") :], encoding="utf-8")
+    profile_path(WORK, REPORT).write_text(
+        done.stdout[done.stdout.index("2DBox") :], encoding="utf-8"
+    )
 
 
 def parse() -> argparse.Namespace:
@@ -210,7 +212,7 @@ def main() -> None:
     args = parse()
     path = WORK / f"pairs_{NAME}.jsonl"
     if args.fresh:
-        for old in (path, WORK / "profile.md"):
+        for old in (path, profile_path(WORK, REPORT)):
             old.unlink(missing_ok=True)
     record = Record(path)
     if not args.report:
