@@ -24,8 +24,9 @@ _INSTRUCTIONS, _COMPUTATION_ID = 2, 5  # of a computation
 _NAME, _OPCODE, _SHAPE, _FUSION_KIND, _TARGET, _ID, _OPERANDS = 1, 2, 3, 11, 28, 35, 36
 _CONTROL_PREDECESSORS, _CALLED = 37, 38  # of an instruction, as those before
 
-# Fusions of a library's (YNNPACK) are built from their instructions when they run.
-_LIBRARY = b"kCustom"
+# Loops alone become machine code as a whole: those of a library's (YNNPACK), "kCustom", are built
+# from their instructions when they run.
+_LOOP = b"kLoop"
 # What may share its operand's memory says so by its instructions.
 _IN_PLACE = {b"dynamic-update-slice", b"scatter"}
 
@@ -57,7 +58,7 @@ def _slim_module(module: bytes) -> bytes:
         called = set(_numbers(instruction, _CALLED))
         if (
             _all(instruction, _OPCODE) != [b"fusion"]
-            or _all(instruction, _FUSION_KIND) == [_LIBRARY]
+            or _all(instruction, _FUSION_KIND) != [_LOOP]
             or called & in_place
         ):
             still_called.update(called)
