@@ -161,7 +161,7 @@ def _block(
     def function() -> Callable:
         from litemedsam_jax.models.tiny_vit_inference import block
 
-        return lambda params, x: block(params, x, stage.heads, stage.window, subtract_max)
+        return lambda params, x: block(params, x, stage.window, subtract_max)
 
     name = _attention_name(f"encode_block_{index}", subtract_max)
     parameters = ("attn/", "local_conv/", "mlp/")
@@ -182,7 +182,7 @@ def _attend(
     def function() -> Callable:
         from litemedsam_jax.models.inference_attention import attend
 
-        return lambda params, x: attend(params, x, stage.heads, window, subtract_max)
+        return lambda params, x: attend(params, x, window, subtract_max)
 
     name = _attention_name(f"encode_attend_{index}", subtract_max)
     tiles = _same_size(stage, size, rows=windows_each * window, padded_rows=windows * window)

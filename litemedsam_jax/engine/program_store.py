@@ -147,12 +147,10 @@ def _key(config: ModelConfig) -> str:
 
     package = Path(__file__).parents[1]
     engine_files = ["folding", "programs", "row_tiles", "encoder_plan", "network"]
-    engine_files += ["precision", "rounding"]
+    engine_files += ["precision", "rounding", "slim_executable", "stored_executable"]
     sources = [
         *sorted((package / "models").glob("*.py")),
         package / "config.py",
-        package / "engine" / "slim_executable.py",
-        package / "engine" / "stored_executable.py",
         *(package / "engine" / f"{name}.py" for name in engine_files),
     ]
     digest = hashlib.sha256(f"{jaxlib_version} {config_json.to_json(config)}".encode())

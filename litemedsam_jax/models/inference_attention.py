@@ -21,7 +21,7 @@ _LOWEST = -126.0  # of exponents of two in float32
 _FEW_HEADS = 8  # of more, one operation each would not stay on one thread
 
 
-def attend(params: Params, x: Array, heads: int, window: int, subtract_max: bool = True) -> Array:
+def attend(params: Params, x: Array, window: int, subtract_max: bool = True) -> Array:
     """x plus its window attention, for whole rows of windows (1, k·window, W, C).
 
     Beyond the image x is zero, and so are its tokens, as torch's padding has it: with the LayerNorm

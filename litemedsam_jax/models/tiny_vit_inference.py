@@ -64,11 +64,11 @@ def transform(params: Params, x: Array) -> Array:
     return x + linear(params["mlp"]["fc2"], hidden)
 
 
-def block(params: Params, x: Array, heads: int, window: int, subtract_max: bool = True) -> Array:
+def block(params: Params, x: Array, window: int, subtract_max: bool = True) -> Array:
     """`attend` and `transform` of a whole grid (1, S, S, C)."""
     size = x.shape[1]
     y, _ = _around(x, 0, -size % window)
-    y = attend(params, y, heads, window, subtract_max)
+    y = attend(params, y, window, subtract_max)
     y, _ = _around(y[:, :size], 1, 1)
     rows = math.gcd(size, _TRANSFORMED_ROWS)
     parts = [transform(params, y[:, i : i + rows + 2]) for i in range(0, size, rows)]
@@ -97,7 +97,7 @@ def encode(params: Params, config: TinyViTConfig, image: Array) -> Array:
     for index, stage in enumerate(config.stages[1:], start=1):
         layers = params[f"layers_{index}"]
         for number in range(stage.depth):
-            x = block(layers[f"blocks_{number}"], x, stage.heads, stage.window)
+            x = block(layers[f"blocks_{number}"], x, stage.window)
         if stage.downsample_stride is not None:
             x = merge(layers["downsample"], *_around(x, 1, 1), stage.downsample_stride)
     return neck(params, *_around(x, 1, 1))

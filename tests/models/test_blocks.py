@@ -109,7 +109,7 @@ def _folded(name: str, params: dict, x: np.ndarray) -> np.ndarray:
         strip = _around(x, 1, 1)
         return tiny_vit_inference.merge(params, *strip, stage.downsample_stride)
     strip, _ = _around(x, 0, -x.shape[1] % stage.window)
-    y = inference_attention.attend(params, strip, stage.heads, stage.window)
+    y = inference_attention.attend(params, strip, stage.window)
     y = _around(np.asarray(y)[:, : x.shape[1]], 1, 1)[0]
     return tiny_vit_inference.transform(params, y)
 
